@@ -78,6 +78,11 @@ class Holding:
         """Whether its job has ended, or never began."""
         return self.stage in (Stage.ENDED, Stage.OVER)
 
+    @property
+    def out_of_sight(self) -> bool:
+        """Whether its launcher cannot tell of its job, and so cannot end it either."""
+        return self.sight is not None and self.sight.phase is Phase.UNKNOWN
+
     def hold(self) -> Hold:
         """Return what the service is told of it."""
         handle = "" if self.reference is None else json.dumps(self.reference._asdict())
@@ -86,7 +91,7 @@ class Holding:
             phase = Phase.PENDING.value if self.stage is Stage.STARTED else ""
             return Hold(*self.key, phase=phase, handle=handle)
         if self.stage is Stage.ENDED:
-            return Hold(*self.key, Phase.RUNNING.value, handle, "its driver has ended; its last rows are being sent")
+            return Hold(*self.key, Phase.RUNNING.value, handle)
         return Hold(*self.key, seen.phase.value, handle, seen.reason, seen.code, tuple(seen.last))
 
     def started(self, reference: Reference) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from anabranch.core.orders import Claim, Order
 
 FOLDERS = re.compile(r"[0-9a-f-]{32,36}-[0-9]+")  # the names of folders of such jobs
+OVER = "over"  # a file in the folder of a job that ended badly, once the service has heard of that
 COMMAND = (sys.executable, "-P", "-m", "anabranch")
 
 

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anabranch.agents.job import FOLDERS, job_of
+from anabranch.agents.job import FOLDERS, OVER, job_of
 from anabranch.agents.words import (
     Ask,
     Beat,
@@ -27,6 +27,7 @@ from anabranch.agents.words import (
     Failed,
     Join,
     Joined,
+    Keep,
     Look,
     NotEnded,
     NotSent,
@@ -137,6 +138,9 @@ class AgentLoop:
                 self._send(asked)
             case Discard(reference):
                 discard(Path(reference.folder))
+            case Keep(reference):
+                with suppress(OSError):  # of a folder that is gone, or on another machine
+                    (Path(reference.folder) / OVER).touch(exist_ok=True)
             case _:
                 self._ask(asked)
 

@@ -22,6 +22,7 @@ from anabranch.agents.words import (
     Failed,
     Join,
     Joined,
+    Keep,
     Look,
     NotEnded,
     NotSent,
@@ -95,7 +96,7 @@ class AgentState:
         self._claimed_none = False  # with `once`: nothing waits any more
         self._forgotten: dict[Key, None] = {}
         self._news = False  # a handle or an end that the service does not know of
-        self._discarded: list[Reference] = []
+        self._left: list[Instruction] = []  # about folders of jobs that are over
         self._due: dict[type, Due] = {kind: Due() for kind in (Join, Ask, Beat, Look)}
 
     # -- what its loop asks ----------------------------------------------------------------------
@@ -210,15 +211,15 @@ class AgentState:
     def _forget(self, one: Holding) -> None:
         del self.held[one.key]
         self._forgotten[one.key] = None
-        if one.ended_well and one.reference is not None:
-            self._discarded.append(one.reference)
+        if one.ended and one.reference is not None:
+            self._left.append((Discard if one.ended_well else Keep)(one.reference))
         if len(self._forgotten) > _REMEMBERED:
             del self._forgotten[next(iter(self._forgotten))]
 
     # -- instructions ----------------------------------------------------------------------------
 
     def _next(self, now: float) -> Iterator[Instruction]:
-        for one in [one for one in self.held.values() if one.ended and not one.ours]:
+        for one in [one for one in self.held.values() if not one.ours and (one.ended or one.out_of_sight)]:
             self._forget(one)
         yield from self._starts()
         for one in self.held.values():
@@ -228,8 +229,8 @@ class AgentState:
             if one.sends(now):
                 assert one.reference is not None
                 yield Send(one.key, one.reference)
-        yield from map(Discard, self._discarded)
-        self._discarded.clear()
+        yield from self._left
+        self._left.clear()
         looked_at = [one.reference for one in self.held.values() if one.stage is Stage.STARTED]
         if looked_at and self._goes(Look, now):
             yield Look([reference for reference in looked_at if reference is not None])

@@ -161,4 +161,10 @@ class Discard(NamedTuple):
     reference: Reference
 
 
-Instruction = Join | Ask | Start | Look | Send | End | Beat | Discard
+class Keep(NamedTuple):
+    """Note in the folder of a job that ended otherwise that it is over: the folder goes after a while."""
+
+    reference: Reference
+
+
+Instruction = Join | Ask | Start | Look | Send | End | Beat | Discard | Keep

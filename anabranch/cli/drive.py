@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import traceback
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +13,10 @@ from anabranch.cli.run import to_its_end
 from anabranch.core.clock import SYSTEM
 from anabranch.core.errors import AnabranchError, RecordsError, RunTakenError, UnreachableError
 from anabranch.core.recovery import UNREACHED
+
+if TYPE_CHECKING:
+    from anabranch.core.orders import Begun
+    from anabranch.core.service import Service
 
 
 @click.command("drive", hidden=True)
@@ -35,14 +41,27 @@ def command(run: str, token: int) -> None:
         click.echo(f"anabranch: run {run} was not begun: {error}", err=True)
         sys.exit(UNREACHED)
     try:
+        _drive(service, begun)
+    finally:
+        ordered.stay()
+
+
+def _drive(service: Service, begun: Begun) -> None:
+    """Run the flow of an order that this process has begun, and exit with the code of its final state."""
+    from anabranch.entrypoints import ordered
+
+    try:
         if begun.deployment.document.get("written_for") == "prefect":
             import anabranch.compat.prefect  # noqa: F401  # its code imports prefect, and finds ours
         prepared = ordered.prepared(begun)
+    except KeyboardInterrupt as error:
+        with contextlib.suppress(RecordsError):
+            ordered.told_to_end(begun, str(error) or "Interrupted by Ctrl-C.")
+        sys.exit(143 if str(error) else 130)
     except (Exception, SystemExit) as error:
         told = str(error) if isinstance(error, AnabranchError) else "".join(traceback.format_exception(error)).rstrip()
-        service.claims.could_not_begin(run, token, told)
+        order = begun.order
+        with contextlib.suppress(RecordsError, UnreachableError):  # its agent tells of it then, and it is tried anew
+            ordered.reached(lambda: service.claims.could_not_begin(order.run, order.token, told), SYSTEM)
         raise click.ClickException(told) from None
-    try:
-        to_its_end(prepared.flow, lambda: ordered.start(prepared))
-    finally:
-        ordered.stay()
+    to_its_end(prepared.flow, lambda: ordered.start(prepared))

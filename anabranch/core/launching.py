@@ -1,7 +1,7 @@
 """How a whole flow is started elsewhere: the job, what a launcher does with it, and what it sees of it.
 
     job --render--> text (a dry run)
-    job --start---> reference --look--> Sight: pending, running, ended, gone
+    job --start---> reference --look--> Sight: pending, running, ended, gone, unknown
                        |------cancel, kill
                        |------logs----> lines
 
@@ -95,6 +95,7 @@ class Phase(Enum):
     RUNNING = "running"
     ENDED = "ended"
     GONE = "gone"  # its infrastructure knows nothing of it any more
+    UNKNOWN = "unknown"  # nobody here can tell: its driver's own signs of life count
 
 
 class Sight(NamedTuple):

@@ -103,6 +103,7 @@ def death(facts: Facts) -> str:
         return f"its job ended: {facts.reason}" if facts.reason else "its job ended before its flow did"
     if facts.phase == Phase.GONE.value:
         return "its job is gone" + (f": {facts.reason}" if facts.reason else "")
+    # Where nobody can tell, its own signs of life decide, as where nobody looks.
     silence = facts.now - max(facts.seen, facts.begun, facts.heard_since)
     if silence <= (LONGEST_SILENCE if facts.phase == Phase.RUNNING.value else SILENCE):
         return ""
@@ -113,6 +114,7 @@ def death(facts: Facts) -> str:
     return f"{ended}its driver is silent: {silence:.0f} s since {since}"
 
 
+_ENDS = {Phase.GONE.value: "its job is gone", Phase.UNKNOWN.value: "its job is out of sight"}
 LAUNCH_LIMIT = 3  # claims of one order in a row that may go without a driver that begins
 
 
@@ -125,8 +127,7 @@ def unbegun(now: float, phase: str, code: int | None, reason: str, launches: int
     launches in a row.
     """
     said = f": {reason}" if reason else f": exit {code}" if code is not None else ""
-    what = "its job is gone" if phase == Phase.GONE.value else "its job ended"
-    told = f"{what} before its flow began{said}"
+    told = f"{_ENDS.get(phase, 'its job ended')} before its flow began{said}"
     if phase == Phase.ENDED.value and code is not None and code >= 0 and code != UNREACHED:
         return Over(told)
     if launches >= LAUNCH_LIMIT:

@@ -2,40 +2,48 @@
 
     run, token --begun--> Begun --prepared--> the flow with its parameters --start--> the run's final state
                  |                  |                                              '--> stay
+                 |                  |--> told_to_end: by a signal, before its flow could hear of it
                  |                  '--> could_not_begin: it does not load, or its parameters do not fit
                  '--> RunTakenError: nothing of the user's is loaded
 """
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
+import threading
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from anabranch import logs
 from anabranch import session as sessions
 from anabranch.core import options, states
 from anabranch.core.errors import EntrypointError, RecordsError, UnreachableError
 from anabranch.core.options import FlowOptions
 from anabranch.core.orders import DriverProcess
-from anabranch.core.runs import CODE, FlowRunRow, StoredRow
+from anabranch.core.runs import CODE, FlowRunRow, StoredRow, TransitionRow
 from anabranch.documents.parameters import restored
 from anabranch.documents.storage.fetch import CACHE, fetch
 from anabranch.entrypoints.flow import flow_of
 from anabranch.runs import flow_begin, resumed
+from anabranch.runs.signals import Terminated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from anabranch.core.contracts import Clock
     from anabranch.core.orders import Begun
     from anabranch.core.service import Service
 
 T = TypeVar("T")
+logger = logging.getLogger("anabranch.drivers")
 
 PATIENCE = 30.0  # seconds for which a driver that has not begun waits for a service that is away
 STAY = 600.0  # seconds for which a driver waits at its end for a record that is away
 _QUIET = 5.0  # seconds of this wait that nobody is told of
+_TERMINATED = "Ended by a termination signal (SIGTERM) while its flow was loaded."
+_STAYS = "The record is away: this driver has ended, and stays up to %.0f s until its last rows are there."
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +90,14 @@ def prepared(begun: Begun) -> Prepared:
         EntrypointError: there is no such file, module or flow.
         LoadError: the file or the module does not load.
         ParameterBindError: the parameters do not fit the flow's function.
+        Terminated: SIGTERM came meanwhile.
     """
     keeper, run = sessions.current().keeper, begun.order.run
     # Code may take minutes to come, and the run has a driver all the while. A cancel is heard again by the flow's run.
     keeper.begin(FlowRunRow(run, begun.deployment.flow, begun.run_name, states.SCHEDULED), lambda: None)
     try:
-        return _prepared(begun)
+        with _sigterm_heard():
+            return _prepared(begun)
     except BaseException:
         keeper.end(run)
         raise
@@ -109,6 +119,39 @@ def _prepared(begun: Begun) -> Prepared:
     # This program has the flow to itself.
     flow.options = options.make(FlowOptions, f"@flow {flow.name!r}", {"tags": tags}, flow.options)
     return Prepared(begun, flow, parameters, digest)
+
+
+@contextmanager
+def _sigterm_heard() -> Iterator[None]:
+    """Let SIGTERM raise Terminated during the block, where nobody else listens; a flow's run hears it by itself."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def handle(_: int, __: object) -> None:
+        raise Terminated(_TERMINATED)
+
+    signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def told_to_end(begun: Begun, message: str) -> None:
+    """End an order's run as Cancelled, as its flow would have, had the signal come a little later.
+
+    Raises RecordsError where the record cannot be read: what its agent tells of the job decides then.
+    """
+    session = sessions.current()
+    row = session.records.flow_run(begun.order.run)
+    if row is None or row.id != begun.order.run:
+        return
+    now = session.clock.time()
+    row.state, row.state_name, row.message = states.CANCELLED, "Cancelled", message
+    row.ended, row.token = now, begun.order.token
+    session.write([row, TransitionRow(row.id, -1, begun.attempt, states.CANCELLED, "Cancelled", message, now)])
 
 
 def start(prepared: Prepared) -> Any:
@@ -146,10 +189,13 @@ def stay(seconds: float | None = None) -> bool:
     """
     most = STAY if seconds is None else seconds
     records = sessions.current().records
-    if records.publish(min(_QUIET, most)):
-        return True
-    if most > _QUIET:
-        logs.warn(f"The record is away: this driver has ended, and stays up to {most:.0f} s until its rows are there.")
-        if records.publish(most - _QUIET):
-            return True
+    try:
+        with _sigterm_heard():
+            if records.publish(min(_QUIET, most)):
+                return True
+            if most > _QUIET:
+                logger.warning(_STAYS, most)
+                return records.publish(most - _QUIET)
+    except KeyboardInterrupt:  # it is to end now, and leaves its rows
+        pass
     return False

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.launching import Reference
-from anabranch.core.processes import host_name, process_started
+from anabranch.core.processes import host_id, process_started
 from anabranch.launch import script
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
         return 0
     os.close(read)
     os.setsid()
-    me = Reference(KIND, f"{host_name()}:{os.getpid()}:{process_started(os.getpid())}", name, str(folder))
+    me = Reference(KIND, f"{host_id()}:{os.getpid()}:{process_started(os.getpid())}", name, str(folder))
     try:
         script.note(me, folder)
     except FileExistsError:  # another call was quicker: its job is the job

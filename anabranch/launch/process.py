@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from anabranch.batch.exits import exit_reason
 from anabranch.core.errors import LaunchError
 from anabranch.core.launching import Phase, Reference, Sight
-from anabranch.core.processes import host_name, process_alive
+from anabranch.core.processes import host_name, is_here, machine_of, process_alive
 from anabranch.launch import script
 from anabranch.launch.keeper import EXIT, KIND, PROCESS
 
@@ -52,6 +52,7 @@ class ProcessLauncher:
     def look(self, references: Iterable[Reference]) -> dict[Reference, Sight]:
         """As of `Launcher`; a job of another machine is running until it has written how it ended.
 
+        Whether one runs in another container of this machine's name, or ran before this machine's restart, is unknown.
         A reference that is none of this launcher is left out, and so is a job with a folder that cannot be read now.
         """
         seen = {}
@@ -63,8 +64,8 @@ class ProcessLauncher:
     def cancel(self, reference: Reference) -> None:
         """As of `Launcher`."""
         host, pid, started = _parts(reference)
-        if host != host_name():
-            raise LaunchError(f"job {reference.name!r} runs on {host}: cancel it there")
+        if not is_here(host):
+            raise LaunchError(f"job {reference.name!r} runs on {machine_of(host)}: cancel it there")
         if process_alive(pid, started):
             os.kill(pid, signal.SIGTERM)
 
@@ -84,9 +85,12 @@ class ProcessLauncher:
 
 
 def here(reference: Reference) -> bool:
-    """Return whether a job is one of this machine, so that its end can be seen here; False for what names none."""
+    """Return whether a job is one of this machine, so that its end can be seen here; False for what names none.
+
+    A container with the name of another, or the machine before its restart, is another one.
+    """
     try:
-        return _parts(reference)[0] == host_name()
+        return is_here(_parts(reference)[0])
     except LaunchError:
         return False
 
@@ -110,14 +114,16 @@ def _parts(reference: Reference) -> tuple[str, int, float]:
 
 def _seen(reference: Reference) -> Sight:
     host, pid, started = _parts(reference)
-    mine = host == host_name()
+    mine, name = is_here(host), machine_of(host)
     alive = not mine or process_alive(pid, started) or _job_of(reference) > 0
     ended = _exit_of(reference)  # asked after the process: one that ended between the two has written it
+    if ended is None and not mine and name == host_name():
+        return Sight(Phase.UNKNOWN, f"it began before {name} started anew, or in another container of that name")
     if ended is None and alive:
-        return Sight(Phase.RUNNING, "" if mine else f"it runs on {host}, which alone knows whether it still does")
+        return Sight(Phase.RUNNING, "" if mine else f"it runs on {name}, which alone knows whether it still does")
     last = script.last_lines(reference.folder)
     if ended is None:
-        return Sight(Phase.GONE, f"process {pid} is gone: its keeper was killed, or {host} started anew", None, last)
+        return Sight(Phase.GONE, f"process {pid} is gone: its keeper was killed", None, last)
     code, reason = ended
     return Sight(Phase.ENDED, reason or exit_reason(code), code, last if code or reason else ())
 

@@ -17,7 +17,10 @@ import zlib
 from itertools import count
 from typing import IO, TYPE_CHECKING
 
+from anabranch.core.clock import SYSTEM
+from anabranch.core.errors import RecordsError
 from anabranch.records.frames import runs_of
+from anabranch.records.http import HttpServer
 from anabranch.records.sending import Course
 
 if TYPE_CHECKING:
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
 
     from anabranch.core.contracts import Clock
     from anabranch.records.cutting import Cut
-    from anabranch.records.http import HttpServer
 
 logger = logging.getLogger("anabranch.records")
 
@@ -122,6 +124,25 @@ def push(path: Path, server: HttpServer, clock: Clock, course: Course | None = N
             logger.warning("%s bytes of rows for the server at %s cannot be read: %s", unread, server.name, kept)
         else:
             path.unlink()
+
+
+def push_left(folder: Path, address: str, key: str, run: str, clock: Clock = SYSTEM) -> None:
+    """Send the files with frames of a run to the server at an address, and delete them.
+
+    Raises:
+        UnreachableError: the server does not answer.
+        RecordsError: it refuses a frame, or another program sends a file just now.
+        OSError: a file cannot be read.
+    """
+    server = HttpServer(address, key)
+    try:
+        for path in Outbox(folder).left_by(run, server.name):
+            for _ in push(path, server, clock):
+                pass
+            if path.exists():
+                raise RecordsError(f"{path} is being sent by another program")
+    finally:
+        server.close()
 
 
 def _write(file: IO[bytes], data: bytes) -> None:

@@ -14,6 +14,8 @@ from anabranch.core.errors import ConfigurationError
 from anabranch.core.lazy import lazily
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from anabranch.core.service import Service
     from anabranch.settings import Settings
 
@@ -64,6 +66,11 @@ def opened(settings: Settings) -> Service:
         return remote
     direct: Service = _name("", "open_service")(place, shared=settings.records_shared)
     return direct
+
+
+def send_left(settings: Settings, run: str, home: Path, key: str) -> None:
+    """Send what the driver of a run left in the outbox of a home to the settings' server, see `outbox.push_left`."""
+    _name("outbox", "push_left")(home / "outbox", settings.records, key, run)
 
 
 def over_http(settings: Settings) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anabranch.agents.job import FOLDERS, Place
+from anabranch.agents.job import FOLDERS, OVER, Place
 from anabranch.agents.loop import AgentLoop, discard
 from anabranch.agents.state import AgentState
 from anabranch.core.deployments import DEFAULT
@@ -104,5 +104,6 @@ def sweep(jobs: Path, now: float) -> None:
             newest = max(file.stat().st_mtime for file in (folder, *folder.iterdir()))
         except OSError:
             continue
-        if now - newest > KEPT and (folder / EXIT).exists():
+        # Without the word of an end the job may wait in a queue, or run and say nothing.
+        if now - newest > KEPT and ((folder / EXIT).exists() or (folder / OVER).exists()):
             discard(folder)

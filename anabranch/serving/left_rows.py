@@ -10,11 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anabranch import serving
-from anabranch.core.clock import SYSTEM
-from anabranch.core.errors import RecordsError
 from anabranch.launch import script
-from anabranch.records.http import HttpServer
-from anabranch.records.outbox import Outbox, push
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,14 +29,6 @@ def sender(settings: Settings) -> Callable[[str, Path], None]:
         # A job that another agent started has its key, and its home, in its script alone.
         key = script.variable(folder, "ANABRANCH_API_KEY") or settings.api_key
         home = Path(script.variable(folder, "ANABRANCH_HOME") or settings.home)
-        server = HttpServer(settings.records, key)
-        try:
-            for path in Outbox(home / "outbox").left_by(run, server.name):
-                for _ in push(path, server, SYSTEM):
-                    pass
-                if path.exists():
-                    raise RecordsError(f"{path} is being sent by another program")
-        finally:
-            server.close()
+        serving.send_left(settings, run, home, key)
 
     return send if serving.over_http(settings) else lambda _, __: None

@@ -83,6 +83,31 @@ def test_nobody_is_dead_for_what_could_not_be_heard(service: Service, place: Pla
     assert found(service, claim.order.run).reason == "its driver is silent: 61 s since signs of life are heard again"
 
 
+def test_a_driver_of_whose_job_nobody_can_tell_lives_by_its_own_signs(service: Service, place: Place) -> None:
+    claim = begun(service, place)
+    for _ in range(4):
+        place.clock.advance(SILENCE - 1)
+        beat(place, claim.order.run)
+        assert service.claims.beat("one", [hold(claim, "unknown", reason="it started anew")]).drop == []
+        assert service.upkeep.reap().recovered == []
+    place.clock.advance(SILENCE + 1)
+    assert service.claims.beat("one", [hold(claim, "unknown")]).drop == []
+    assert service.upkeep.reap().recovered == [claim.order.run]
+
+
+def test_a_claim_of_whose_job_nobody_can_tell_is_given_to_another_in_time(service: Service, place: Place) -> None:
+    deploy(service)
+    [run] = order(service, "f/daily")
+    agent(service)
+    [claim] = service.claims.claim("one", 1)
+    place.clock.advance(SILENCE - 1)
+    assert service.claims.beat("one", [hold(claim, "unknown")]).drop == []
+    assert found(service, run).state is OrderState.CLAIMED
+    place.clock.advance(2)
+    assert [one.run for one in service.claims.beat("one", [hold(claim, "unknown", reason="it is")]).drop] == [run]
+    assert found(service, run).reason == "its job is out of sight before its flow began: it is"
+
+
 def test_the_word_of_an_agent_that_is_gone_counts_no_more(service: Service, place: Place) -> None:
     claim = begun(service, place)
     service.claims.beat("one", [hold(claim, "running")])
@@ -204,12 +229,10 @@ def test_a_run_that_an_older_program_has_buried_is_recovered(service: Service, p
     claim = begun(service, place)
     run = row_of(place, claim.order.run)
     with place.records.database.opened() as db:  # type: ignore[attr-defined]
-        db.execute(
-            "UPDATE flow_runs SET state = ?, state_name = 'Crashed', message = ?, ended = 1 WHERE id = ?",
-            (CRASHED, "its driver process 7 on here is gone", run.id),
-        )
+        words = f"state = {CRASHED}, state_name = 'Crashed', message = 'its driver is gone', ended = 1"
+        db.execute(f"UPDATE flow_runs SET {words} WHERE id = '{run.id}'")
     assert service.upkeep.reap().recovered == [run.id]
-    assert found(service, run.id).reason == "its driver process 7 on here is gone"
+    assert found(service, run.id).reason == "its driver is gone"
     assert row_of(place, run.id).state_name == "Scheduled"
     assert row_of(place, run.id).ended is None
 

@@ -187,6 +187,20 @@ def test_a_driver_that_is_told_to_end_ends_the_order(desk: Desk, number: signal.
     assert desk.stands() == ("Cancelled", OrderState.DONE)
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_driver_that_is_told_to_end_while_its_flow_loads_ends_the_order(
+    desk: Desk, number: signal.Signals, code: int
+) -> None:
+    (desk.folder / "flows.py").write_text(f"open('loads', 'w').close()\nimport time\ntime.sleep({2 * WAIT})\n" + FLOWS)
+    with desk.driver(desk.claim().order.token) as driver:
+        desk.until((desk.folder / "loads").exists, driver)
+        driver.send_signal(number)
+        _, told = driver.communicate(timeout=WAIT)
+    assert driver.returncode == code, told
+    assert desk.stands() == ("Cancelled", OrderState.DONE)
+    assert desk.began() == []
+
+
 def test_a_driver_hears_of_a_cancel(desk: Desk) -> None:
     with desk.driver(desk.claim().order.token) as driver:
         desk.half_way(driver)

@@ -99,7 +99,7 @@ class Away:
 
     def hasten(self, run: str) -> None:
         with self.records.database.opened() as db:  # type: ignore[attr-defined]
-            db.execute("UPDATE orders SET due = 1 WHERE run = ?", (run,))
+            db.execute(f"UPDATE orders SET due = 1 WHERE run = '{run}'")
 
     # -- orders ----------------------------------------------------------------------------------
 

@@ -61,7 +61,7 @@ FLOORS: dict[str, list[str]] = {
         "core", "settings", "logs", "records", "launch", "scheduling", "documents", "agents", "services", "session",
         "runs", "entrypoints",
     ],
-    "entrypoints": ["core", "logs", "documents", "session", "runs"],
+    "entrypoints": ["core", "documents", "session", "runs"],
     "server": ["core", "settings", "records", "services", "serving"],
     "testing": ["core", "runners"],
     "__init__": SURFACE,

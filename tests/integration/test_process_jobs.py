@@ -7,14 +7,18 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from anabranch.batch.commands import run
+from anabranch.core.errors import LaunchError
 from anabranch.core.launching import Job, Phase, Reference
-from anabranch.core.processes import host_name, process_alive
-from anabranch.launch.process import ProcessLauncher
+from anabranch.core.processes import host_name, process_alive, process_started
+from anabranch.launch import script
+from anabranch.launch.keeper import EXIT
+from anabranch.launch.process import ProcessLauncher, here
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,7 +93,7 @@ def test_a_job_whose_keeper_was_killed_runs_to_its_end(tmp_path: Path) -> None:
     gate.write_text("go\n")  # the job itself ends
     seen = ended(reference)
     assert seen.phase is Phase.GONE
-    assert seen.reason == f"process {pid(reference)} is gone: its keeper was killed, or {host_name()} started anew"
+    assert seen.reason == f"process {pid(reference)} is gone: its keeper was killed"
     assert list(seen.last) == ["up"]
     ProcessLauncher().cancel(reference)
 
@@ -145,3 +149,36 @@ def test_a_command_that_does_not_answer_is_given_up_with_all_that_it_has_started
 def test_what_a_command_says_is_one_line() -> None:
     assert run(["/bin/sh", "-c", "printf 'a\\n\\n  b\\377\\n' >&2; exit 3"], os.environ, 60).told == "a; b�"
     assert run(["/bin/sh", "-c", "exit 3"], os.environ, 60).told == "exit 3"
+
+
+def test_nobody_can_tell_of_a_job_before_the_machines_restart_or_in_another_container(tmp_path: Path) -> None:
+    """The same name, other processes: the number of the job's may be another program's here."""
+    (tmp_path / "job").mkdir()
+    own = f"{os.getpid()}:{process_started(os.getpid())}"
+    lost = Reference("process", f"{host_name()}/00000000:{own}", "job", str(tmp_path / "job"))
+    assert not here(lost)
+    assert ProcessLauncher().look([lost])[lost].phase is Phase.UNKNOWN
+    with pytest.raises(LaunchError, match="cancel it there"):
+        ProcessLauncher().kill(lost)
+    (tmp_path / "job" / EXIT).write_text('{"code": 3, "reason": ""}')
+    assert ProcessLauncher().look([lost])[lost].phase is Phase.ENDED
+    elsewhere = lost._replace(id=f"other/00000000:{own}", folder=str(tmp_path))
+    assert ProcessLauncher().look([elsewhere])[elsewhere].phase is Phase.RUNNING
+
+
+def test_a_job_that_an_earlier_version_started_is_seen(tmp_path: Path) -> None:
+    """Its reference names the machine alone."""
+    (tmp_path / "job").mkdir()
+    own = f"{host_name()}:{os.getpid()}:{process_started(os.getpid())}"
+    old = Reference("process", own, "job", str(tmp_path / "job"))
+    assert here(old)
+    assert ProcessLauncher().look([old])[old].phase is Phase.RUNNING
+
+
+@pytest.mark.parametrize("value", ["ab_1", "with a space", "it's \"quoted\" $HOME", ""])
+def test_a_variable_of_a_job_is_read_back_from_its_script(tmp_path: Path, value: str) -> None:
+    made = replace(job(tmp_path, "/bin/true"), environment={"KEY": value, "KEY_TOO": "x"})
+    script.write_script(made, ProcessLauncher().render(made))
+    assert script.variable(made.folder, "KEY") == value
+    assert script.variable(made.folder, "KEY_TOO") == "x"
+    assert script.variable(made.folder, "OTHER") == script.variable(tmp_path / "none", "KEY") == ""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from anabranch.core.launching import Phase
 from anabranch.core.orders import LEASE, Heard, Kill, OrderState, Reaped
 from anabranch.core.picking import RECENT, fits
+from anabranch.core.recovery import SILENCE
 from anabranch.records.service import deaths, moves, orders
 from anabranch.records.service.choosing import claims_of
 
@@ -75,7 +76,7 @@ def _take_word(ledger: Ledger, db: Connection, agent: Agent, hold: Hold, done: R
         return None
     if order.phase == Phase.ENDED.value:  # it ended well, and may have told the record so in rows under way
         return None
-    if hold.phase in _OVER:
+    if hold.phase in _OVER or _lost(ledger, order, hold):
         if order.state is OrderState.CLAIMED:
             deaths.bury(ledger, db, order, done, hold)
         else:
@@ -87,6 +88,12 @@ def _take_word(ledger: Ledger, db: Connection, agent: Agent, hold: Hold, done: R
     word = {"run": hold.run, "token": hold.token, "phase": hold.phase, "handle": hold.handle, "reason": reason}
     db.execute(ledger.sql["hear_of_order"], word)
     return None
+
+
+def _lost(ledger: Ledger, order: moves.Locked, hold: Hold) -> bool:
+    """Return whether a job of which nobody can tell has had its time to begin: its driver cannot any more then."""
+    unclear = hold.phase == Phase.UNKNOWN.value and order.state is OrderState.CLAIMED
+    return unclear and ledger.now() - order.claimed > SILENCE
 
 
 def _launched(ledger: Ledger, db: Connection, runs: list[str], done: Reaped) -> list[Claim]:

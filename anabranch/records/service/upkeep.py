@@ -36,7 +36,8 @@ class DirectUpkeep:
     def reap(self, heard_since: float = 0.0) -> Reaped:
         now, done = self._ledger.now(), Reaped()
         self._each("lost_claims", {"now": now}, self._return, done)
-        self._each("suspects", {"now": now, "silent": now - SILENCE, "open": OPEN_JSON}, partial(self._mend, heard_since), done)
+        silent = {"now": now, "silent": now - SILENCE, "open": OPEN_JSON}
+        self._each("suspects", silent, partial(self._mend, heard_since), done)
         self._each("asked_to_end", {}, self._cancel, done)
         self._each("left_by_parents", {"cancelled": CANCELLED}, self._cancel_child, done)
         self._each("expired", {"now": now}, self._expire, done)

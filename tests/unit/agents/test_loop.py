@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch.agents.job import Place
+from anabranch.agents import holding
+from anabranch.agents.job import OVER, Place
 from anabranch.agents.loop import AgentLoop, discard
 from anabranch.agents.state import AgentState
 from anabranch.agents.words import End, NotEnded
 from anabranch.core.deployments import DeploymentRow
-from anabranch.core.errors import AccessError, LaunchError, ServiceError, UnreachableError
+from anabranch.core.errors import AccessError, LaunchError, RecordsError, ServiceError, UnreachableError
 from anabranch.core.ids import Ids
 from anabranch.core.launching import Phase, Reference, Sight
 from anabranch.core.orders import Agent, Claim, Heard, Order
@@ -163,6 +164,32 @@ def test_a_claim_becomes_a_job_and_its_end_is_told(running: Running) -> None:
     running.loop.stop()
     assert running.ended()
     assert running.service.claims.calls[-1] == "leave"
+
+
+def test_what_a_driver_left_is_sent_before_its_end_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holding, "_AGAIN", 0.01)
+    errors: list[Exception] = [RecordsError("the record is locked"), UnreachableError("no answer")]
+    sent: list[tuple[str, str]] = []
+
+    def send(run: str, folder: Path) -> None:
+        if errors:
+            assert "ended" not in running.phases()
+            raise errors.pop()
+        sent.append((run, folder.name))
+
+    running, one = Running(tmp_path, send=send), claim()
+    (tmp_path / "jobs" / f"{one.order.run}-1").mkdir(parents=True)
+    running.service.claims.waiting.append(one)
+    running.thread.start()
+    until(lambda: running.launcher.jobs)
+    running.launcher.sights[f"{one.order.run}-1"] = Sight(Phase.ENDED, "exit 3", 3)
+    until(lambda: any(hold.phase == "ended" for holds in running.service.claims.holds for hold in holds))
+    assert sent == [(one.order.run, f"{one.order.run}-1")]
+    assert errors == []
+    assert len([text for text in running.told if "could not be sent" in text]) == 2
+    until((tmp_path / "jobs" / f"{one.order.run}-1" / OVER).exists)
+    running.loop.stop()
+    assert running.ended()
 
 
 def test_a_slow_launcher_delays_no_beat(running: Running) -> None:

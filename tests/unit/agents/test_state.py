@@ -18,6 +18,7 @@ from anabranch.agents.words import (
     Failed,
     Join,
     Joined,
+    Keep,
     Look,
     NotEnded,
     NotSent,
@@ -226,13 +227,14 @@ def test_a_server_that_is_away_is_waited_for_and_one_that_refuses_rows_is_told_w
     assert state.held[KEY].hold().phase == "ended"
 
 
-def test_a_folder_of_a_job_that_ended_well_is_discarded_and_of_no_other() -> None:
-    for code, discarded in ((0, [Discard(JOB)]), (1, [])):
+def test_a_folder_of_a_job_that_ended_well_is_discarded_and_any_other_is_noted() -> None:
+    for code, left in ((0, [Discard(JOB)]), (1, [Keep(JOB)])):
         state = running()
         state.handle(Tick(), 3.0)
         state.handle(Seen({JOB: Sight(Phase.ENDED, "", code)}), 3.0)
         (beat,) = of_kind(state.handle(Sent(KEY), 3.0), Beat)
-        assert of_kind(state.handle(Told(beat.holds, Heard()), 3.0), Discard) == discarded
+        found = state.handle(Told(beat.holds, Heard()), 3.0)
+        assert of_kind(found, Discard) + of_kind(found, Keep) == left
 
 
 def test_a_job_that_could_not_be_started_has_ended() -> None:
@@ -271,6 +273,19 @@ def test_what_is_not_ours_any_more_is_ended_and_not_told_of() -> None:
     (beat,) = of_kind(state.handle(Tick(), 8.0), Beat)
     assert beat.holds == []
     state.handle(Seen({JOB: Sight(Phase.ENDED, "", -9)}), 9.0)
+    assert state.held == {}
+
+
+def test_a_job_of_which_nobody_can_tell_is_no_end() -> None:
+    """The service judges by its driver's signs of life; what it gives to another is let go, for nobody can end it."""
+    state = running()
+    found = state.handle(Seen({JOB: Sight(Phase.UNKNOWN, "the machine started anew")}), 10.0)
+    assert of_kind(found, Send) == []
+    (beat,) = of_kind(found, Beat)
+    assert (beat.holds[0].phase, beat.holds[0].reason) == ("unknown", "the machine started anew")
+    state.handle(Told(beat.holds, Heard()), 10.0)
+    assert KEY in state.held
+    state.handle(Told([], Heard(drop=[Kill("r", 1)])), 15.0)
     assert state.held == {}
 
 

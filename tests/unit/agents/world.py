@@ -61,7 +61,7 @@ class World:
     Attributes:
         lossy: how often an answer is lost, repeated or late.
         away: whether the service is; `back`: since when it is not.
-        sure_starts: whether the launcher's answers to a start are never lost: it would say that a begun job never began.
+        sure_starts: whether the launcher's answers to a start are never lost: a begun job would count as never begun.
         failing: exit codes of jobs with a run that ends nevertheless: its flow failed.
         finished: runs whose flow came to its end, once for each driver.
     """

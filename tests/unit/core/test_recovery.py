@@ -45,6 +45,10 @@ FACTS = st.builds(
         (Facts(now=1, begun=0, seen=1, phase="ended", code=1), True),
         (Facts(now=1, begun=0, seen=1, phase="ended"), True),
         (Facts(now=1, begun=0, seen=1, phase="gone"), True),
+        (Facts(now=1, begun=0, seen=1, phase="unknown"), False),
+        (Facts(now=62, begun=0, seen=1, phase="unknown"), True),
+        (Facts(now=62, begun=0, seen=1, phase="running"), False),
+        (Facts(now=700, begun=0, seen=1, heard_since=640), False),
         (Facts(now=1, begun=0, seen=1, phase="ended", code=0), False),  # its last rows may be under way
         (Facts(now=62, begun=0, seen=1, phase="ended", code=0), True),
         (Facts(now=1, begun=0, seen=1, buried="its process 7 is gone"), True),

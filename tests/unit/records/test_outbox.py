@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,11 @@ import msgpack
 import pytest
 
 from anabranch.core.clock import SYSTEM
+from anabranch.core.errors import RecordsError, UnreachableError
 from anabranch.records.cutting import Cut
 from anabranch.records.http import Answer
 from anabranch.records.http_sink import HttpSink
-from anabranch.records.outbox import Outbox, push
+from anabranch.records.outbox import Outbox, push, push_left
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,3 +88,32 @@ def test_a_file_that_the_server_refuses_holds_up_no_other(tmp_path: Path) -> Non
         sink.idle()
     assert server.taken[0] == ("bb", 1)
     assert [path.name for path in outbox.waiting()] == ["aa.frames"]
+
+
+def test_the_files_of_a_run_are_found_by_the_heads_of_their_frames(tmp_path: Path) -> None:
+    """Also where a later frame alone names the run, one is damaged, or the file is another server's."""
+    def of(seq: int, tokens: dict[str, Any]) -> Cut:
+        head = {"form": 1, "anabranch": "0", "writer": "w", "seq": seq, "tokens": tokens}
+        return Cut(seq, msgpack.packb({**head, "rows": [["add_log", []]], "blocks": []}))
+
+    outbox, server = Outbox(tmp_path), Server()
+    outbox.add("mine", server.name, [of(1, {}), of(2, {"run-1": [3, ["map-1"]]})])
+    outbox.add("others", server.name, [of(1, {"run-2": [1, []]})])
+    outbox.add("elsewhere", "http://other.test", [of(1, {"run-1": [3, []]})])
+    outbox.add("none", server.name, [Cut(1, b"no frame"), Cut(2, b""), Cut(3, msgpack.packb([1]))])
+    assert outbox.left_by("run-1", server.name) == [outbox.path("mine")]
+    assert outbox.left_by("run-3", server.name) == []
+
+
+def test_a_file_that_another_program_sends_just_now_is_not_taken_for_sent(tmp_path: Path) -> None:
+    head = {"form": 1, "anabranch": "0", "writer": "w", "seq": 1, "tokens": {"run-1": [3, []]}}
+    outbox = Outbox(tmp_path)
+    outbox.add("w", "http://127.0.0.1:9", [Cut(1, msgpack.packb({**head, "rows": [], "blocks": []}))])
+    with outbox.path("w").open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(RecordsError, match="being sent by another program"):
+            push_left(tmp_path, "http://127.0.0.1:9", "", "run-1")
+    with pytest.raises(UnreachableError):
+        push_left(tmp_path, "http://127.0.0.1:9", "", "run-1")
+    push_left(tmp_path, "http://127.0.0.1:9", "", "run-2")
+    assert outbox.path("w").exists()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch.agents.job import VARIABLES
+from anabranch.agents.job import OVER, VARIABLES
 from anabranch.agents.words import Seen, Started
 from anabranch.core.errors import DeploymentError, ServiceError
 from anabranch.core.ids import Ids
@@ -57,16 +57,17 @@ def test_folders_of_ended_jobs_go_after_their_time_and_no_other(tmp_path: Path) 
     now = 1e9 + 2 * KEPT
     folders = {
         "old": f"{Ids().new()}-1", "young": f"{Ids().new()}-1", "running": f"{Ids().new()}-2",
-        "submitted": "job-a1b2c3",
+        "submitted": "job-a1b2c3", "queued": f"{Ids().new()}-1", "over": f"{Ids().new()}-1",
     }  # fmt: skip
     for what, name in folders.items():
         (tmp_path / name).mkdir()
-        for file in ("log",) if what == "running" else ("log", "exit"):
+        for file in {"running": ("log",), "queued": ("script",), "over": ("log", OVER)}.get(what, ("log", "exit")):
             (tmp_path / name / file).touch()
             os.utime(tmp_path / name / file, (now, now - (0 if what == "young" else 2 * KEPT)))
         os.utime(tmp_path / name, (now, now - 2 * KEPT))
     sweep(tmp_path, now)
-    assert {one.name for one in tmp_path.iterdir()} == {folders["young"], folders["running"], folders["submitted"]}
+    stay = {folders[what] for what in ("young", "running", "submitted", "queued")}
+    assert {one.name for one in tmp_path.iterdir()} == stay
     sweep(tmp_path / "none", now)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core.clock import SYSTEM
 from anabranch.records.service.access import DirectKeys
 from anabranch.records.service.claims import DirectClaims
 from anabranch.records.service.deployments import DirectDeployments
@@ -25,14 +24,14 @@ class DirectService:
     """`Service` in a database with an up-to-date schema. From any thread or process.
 
     Args:
-        clock: the time of the service.
+        clock: the time of the service; None: that of the database, the same for the programs of all hosts.
         ids: for runs, deployments and schedules without an id.
 
     Raises:
         RecordsError: from any call, when the database cannot be used.
     """
 
-    def __init__(self, database: ServiceDatabase, *, clock: Clock = SYSTEM, ids: Ids | None = None) -> None:
+    def __init__(self, database: ServiceDatabase, *, clock: Clock | None = None, ids: Ids | None = None) -> None:
         self._ledger = ledger = Ledger(database, clock=clock, ids=ids)
         self.database = database
         self.deployments: Deployments = DirectDeployments(ledger)

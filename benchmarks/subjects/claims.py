@@ -1,6 +1,6 @@
 """How many orders a second agents get from a server, with ten thousand waiting, limits and labels on.
 
-The record is a file, or a PostgreSQL at the address in BENCHMARK_POSTGRES, where a schema of its own is made and dropped.
+The record is a file, or a schema of its own in the PostgreSQL at the address in BENCHMARK_POSTGRES.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A transaction of few round trips: statements travel together, the first ones with its begin, the last with its commit."""
+"""A transaction of few round trips: the first statements travel with its begin, the last ones with its commit."""
 
 from __future__ import annotations
 

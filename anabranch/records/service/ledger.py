@@ -59,8 +59,10 @@ class Ledger:
         """Lend a connection for a transaction of few round trips; what the block does not end is undone."""
         with self._connections.lent(writes=True) as db:
             exchange = Exchange(self.database, db)
-            yield exchange
-            exchange.leave()
+            try:
+                yield exchange
+            finally:
+                exchange.leave()
 
     def lock_pool(self, db: Connection, name: str) -> bool:
         """Lock a pool until the transaction ends, and raise its turn: agents that wait look again. False: no such."""

@@ -54,7 +54,7 @@ class Rounds:
         return agent is not None and agent.pool == self._pool
 
     def _taking(self, wishes: Sequence[Wish], chosen: Chosen) -> list[Asked]:
-        statements = []
+        statements: list[Asked] = []
         for wish, runs in zip(wishes, chosen.runs, strict=True):
             if self._of(chosen, wish):
                 statements += choosing.taking(self._ledger, chosen.agents[wish.agent], runs)

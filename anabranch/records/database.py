@@ -121,7 +121,7 @@ class ServiceDatabase(Database, Protocol):
         ...
 
     def together(self, connection: Connection, statements: Sequence[Asked]) -> list[list[Any]]:
-        """Execute statements in one round trip, in order; returns the rows of each, which sees what is committed then."""
+        """Execute statements in one round trip, in order; each sees what is committed then. Returns their rows."""
         ...
 
     def clock(self) -> Clock:

@@ -96,7 +96,7 @@ class Joining(Generic[Question, Reply]):
             self._pass_on([])
 
     def _pass_on(self, calls: Sequence[_Call[Question, Reply]]) -> None:
-        """Wake those that have their answer, and the one whose turn it is now."""
+        """Wake those that have their answer, and the first of those that wait: it has the turn now."""
         with self._lock:
             self._busy = bool(self._waiting)
             following = self._waiting[0] if self._waiting else None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from anabranch.records.service.choosing import Chosen, Wish
     from anabranch.records.service.ledger import Ledger
 
-_MOST = 500  # orders of a queue that the first look finds; who wants more takes another
+_MOST = 500  # orders of a queue that the first look finds; a choice that wants more takes another
 _SPARE = 16  # orders that the first look finds beyond those that are likely to be wanted
 
 

@@ -35,7 +35,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "record_http": ("record_http", "record_away"),
     "schedules": (*(f"schedules_{place}" for place in ("memory", "sqlite", "postgres")), "schedules_idle"),
     "explain": ("explain",),
-    "claims": ("claims_http",),
+    "claims": ("claims_http", "claims_postgres"),
     "ordered": ("ordered",),
     "executors": (
         *("executor_trip_threads", "executor_trip_processes", "executor_map_threads", "executor_map_processes"),

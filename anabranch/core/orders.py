@@ -135,6 +135,11 @@ class Order:
     claimed: float = 0.0
     begun: float = 0.0
 
+    @property
+    def place(self) -> str:
+        """Its place in lists of orders, behind which the next page begins."""
+        return f"{self.due!r}/{self.run}"
+
 
 @dataclass(slots=True)
 class Pool:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from anabranch.core.access import KeyRing
     from anabranch.core.deployments import DeploymentRow, ProjectRow, RevisionRow, ScheduleRow
@@ -131,8 +131,19 @@ class Orders(Protocol):
         """Return the order of a run (id, start of an id, or name)."""
         ...
 
-    def all(self, *, deployment: str = "", pool: str = "", open: bool = True, limit: int = MOST) -> list[Order]:
-        """Return orders, those due first in front; with `open` those that are not done."""
+    def all(
+        self, *, deployment: str = "", schedule: str = "", pool: str = "", open: bool = True, after: str = "",
+        limit: int = MOST,
+    ) -> list[Order]:  # fmt: skip
+        """Return orders, those due first in front; with `open` those that are not done.
+
+        Args:
+            schedule: id of the one that ordered them.
+            after: the `place` of the order that the page begins behind.
+
+        Raises:
+            ServiceError: there is no such deployment, or `after` is no place.
+        """
         ...
 
     def standing(self, run: str) -> Standing | None:
@@ -257,3 +268,15 @@ class Service(Protocol):
     def keys(self) -> KeyRing: ...
 
     def close(self) -> None: ...
+
+
+def open_orders(orders: Orders, deployment: str, schedule: str = "") -> Iterator[Order]:
+    """Yield the orders of a deployment that are not done, perhaps of one schedule alone, however many there are."""
+    after = ""
+    while True:
+        page = orders.all(deployment=deployment, schedule=schedule, after=after)
+        yield from (one for one in page if schedule in ("", one.schedule))
+        # An older server knows no `after`, and would give its first page for ever.
+        if len(page) < MOST or page[-1].place == after:
+            return
+        after = page[-1].place

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from anabranch.core.contracts import Clock
+
 Values = tuple[Any, ...]  # of one row, as parameters of a statement
 Asked = tuple[str, "Values | Mapping[str, Any]"]  # a statement and its parameters
 
@@ -119,7 +121,11 @@ class ServiceDatabase(Database, Protocol):
         ...
 
     def together(self, connection: Connection, statements: Sequence[Asked]) -> list[list[Any]]:
-        """Execute statements in one round trip, in order; returns the rows of each. Each sees what is committed then."""
+        """Execute statements in one round trip, in order; each sees what is committed then. Returns their rows."""
+        ...
+
+    def clock(self) -> Clock:
+        """Return the clock by which all programs that use the database judge leases."""
         ...
 
     def statements(self, folder: Path) -> Mapping[str, str]:

@@ -19,6 +19,7 @@ from anabranch.core.clock import SYSTEM
 from anabranch.core.errors import MissingExtraError, RecordsError
 from anabranch.records.postgres_dialect import SQL, of_folder, schema, with_nul, without_nul
 from anabranch.records.recorder import Recorder
+from anabranch.records.server_clock import ServerClock
 from anabranch.records.statements import newer, overtaken
 
 try:
@@ -106,6 +107,16 @@ class Server:
 
     def patient(self) -> Any:
         return self.connect()
+
+    def clock(self) -> Clock:
+        return ServerClock(self._time)
+
+    def _time(self) -> float:
+        try:
+            with closing(self.connect()) as db:
+                return float(db.execute("SELECT extract(epoch FROM clock_timestamp())").fetchone()[0])
+        except psycopg.Error as error:
+            raise RecordsError(f"the records in {self.name} cannot be used: {secrets.mask(str(error))}") from error
 
     def answers(self, connection: Any) -> bool:
         """Ask the server only where there is something to read: it says so when it goes away."""

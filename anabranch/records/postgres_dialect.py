@@ -38,8 +38,8 @@ _TYPES = [
     (r"\bBLOB\b", "bytea"),
     (r"\bTEXT\b", 'text COLLATE "C"'),
 ]
-# Lists of states or ids come as JSON. In PostgreSQL they become arrays: its planner takes a function's rows for a hundred
-# at least, joins them, and then reads a whole table where an index would find each.
+# Lists of states or ids come as JSON. In PostgreSQL they become arrays: its planner takes a function's rows for a
+# hundred, joins them, and then reads a whole table where an index would find each.
 _LIST = re.compile(r"(\S+) (NOT )?IN \(SELECT value FROM json_each\((\S+?)\)\)")
 _NUL = {"\0": "\x1a0", "\x1a": "\x1a1"}
 

@@ -17,6 +17,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core import forks
+from anabranch.core.clock import SYSTEM
 from anabranch.core.errors import RecordsError
 from anabranch.records.statements import SQL, Migration, migrations, newer, of_folder, overtaken, wide
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from anabranch.core.contracts import Clock
     from anabranch.records.database import Asked, Values
 
 _NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
@@ -55,7 +57,14 @@ class SqliteFile:
     def patient(self) -> sqlite3.Connection:
         return connect(self.path, _PATIENCE, any_thread=True)
 
+    def clock(self) -> Clock:
+        return SYSTEM  # all programs that use the file are on this machine
+
     def answers(self, connection: Any) -> bool:
+        try:
+            connection.execute("")
+        except sqlite3.Error:
+            return False
         return True
 
     def together(self, connection: Any, statements: Sequence[Asked]) -> list[list[Any]]:

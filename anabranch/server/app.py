@@ -45,7 +45,7 @@ def make_app(
         redirect_slashes=False, separate_input_output_schemas=False,
     )  # fmt: skip
     app.router.route_class = guard.Guarded
-    app.state.world = World(service, keys, Waiting(service.face), records, clock)
+    app.state.world = World(service, keys, Waiting(service.faces), service.pool_of, records, clock)
     app.state.gate = guard.Gate(keys, always=not here_only)
     for routes in (noun.ROUTES for noun in NOUNS):
         for one in routes.declared:

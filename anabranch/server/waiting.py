@@ -1,4 +1,7 @@
-"""Agents that wait for work: one look at the record for all of them, and a bell that rings in this process."""
+"""Agents that wait for work: one look at the record for all of them, and a bell that rings in this process.
+
+    look --> the faces of all pools --> those that wait in a pool with another face than they have seen
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from fastapi.concurrency import run_in_threadpool
 from anabranch.core.errors import RecordsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 LOOK = 0.25  # seconds between looks, for what other processes write
 GAP = 0.02  # seconds between looks at least, however often the bell rings
@@ -18,32 +21,35 @@ LONGEST = 5.0  # seconds without news after which an agent asks again all the sa
 
 
 class Waiting:
-    """Wakes coroutines that wait for work when the service shows another face.
+    """Wakes coroutines that wait for work when their pool shows another face.
 
     Used by one event loop, except for `close`. Nobody looks while nobody waits.
 
     Args:
-        look: returns a value that changes with all that may let an agent claim.
+        look: returns for each pool a value that changes with all that may let its agents claim.
+
+    Attributes:
+        faces: by pool, at the last look.
     """
 
-    def __init__(self, look: Callable[[], Any]) -> None:
+    def __init__(self, look: Callable[[], Mapping[str, Any]]) -> None:
         self.closed = False
-        self.face: Any = None  # of the service, at the last look
+        self.faces: Mapping[str, Any] = {}
         self._look = look
         self._loop: asyncio.AbstractEventLoop | None = None
         self._rung = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
-        self._waiters: dict[asyncio.Future[None], Any] = {}
+        self._waiters: dict[asyncio.Future[None], tuple[str, Any]] = {}  # a pool, and its face
 
-    async def for_news(self, face: Any, longest: float) -> None:
-        """Wait until the service has another face than this one, `longest` or `LONGEST` seconds at most.
+    async def for_news(self, pool: str, faces: Mapping[str, Any], longest: float) -> None:
+        """Wait until a pool has another face than this one, `longest` or `LONGEST` seconds at most.
 
         Args:
-            face: as it was before the look that found nothing, so that nothing is missed that came after it.
+            faces: as they were before the look that found nothing, so that nothing is missed that came after it.
         """
         self._loop = asyncio.get_running_loop()
         waiter = self._loop.create_future()
-        self._waiters[waiter] = face
+        self._waiters[waiter] = (pool, faces.get(pool))
         if self._looking is None or self._looking.done():
             self._looking = self._loop.create_task(self._watch())
         try:
@@ -67,7 +73,7 @@ class Waiting:
         while self._waiters and not self.closed:
             self._rung.clear()
             try:
-                self.face = await run_in_threadpool(self._look)
+                self.faces = await run_in_threadpool(self._look)
             except RecordsError:  # those that wait ask again by themselves, and hear it
                 await asyncio.sleep(LOOK)
                 continue
@@ -79,6 +85,6 @@ class Waiting:
                 pass
 
     def _wake(self) -> None:
-        for waiter, face in self._waiters.items():
-            if not waiter.done() and (face != self.face or self.closed):
+        for waiter, (pool, face) in self._waiters.items():
+            if not waiter.done() and (face != self.faces.get(pool) or self.closed):
                 waiter.set_result(None)

@@ -12,6 +12,8 @@ from anabranch.core.clock import SYSTEM
 from anabranch.core.service import Service
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from anabranch.core.contracts import Clock
     from anabranch.server.waiting import Waiting
 
@@ -24,11 +26,13 @@ class World:
         keys: None: none are asked for.
         records: the record's own part, for its routes; None: they are not served.
         waiting: agents that wait for work.
+        pool_of: returns the pool of an agent (id) that has asked before.
     """
 
     service: Service
     keys: Keys | None
     waiting: Waiting
+    pool_of: Callable[[str], str]
     records: Any = None
     clock: Clock = SYSTEM
 

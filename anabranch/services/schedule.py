@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from anabranch.core.errors import AccessError, ServiceError, UnreachableError
 from anabranch.core.orders import NewOrder, Tick
-from anabranch.core.service import MOST
+from anabranch.core.service import MOST, open_orders
 from anabranch.scheduling import overlap, ticks
 from anabranch.scheduling.spec import parse
 
@@ -79,8 +79,8 @@ class ScheduleStep:
 
     def _earlier(self, row: ScheduleRow) -> dict[str, float]:
         """Return the tick of each run of a schedule that is not over."""
-        orders = self._service.orders.all(deployment=row.deployment, open=True)
-        return {order.run: ticks.tick_of(order.key) for order in orders if order.schedule == row.id}
+        orders = open_orders(self._service.orders, row.deployment, row.id)
+        return {order.run: ticks.tick_of(order.key) for order in orders}
 
     def _moved(self, decided: Sequence[Tick], now: float) -> int:
         """Carry out what was decided; returns for how many schedules that was done."""

@@ -21,6 +21,7 @@ from anabranch.core.deployments import SERVED
 from anabranch.core.errors import AnabranchError, DeploymentError
 from anabranch.core.orders import OrderState
 from anabranch.core.picking import RECENT
+from anabranch.core.service import open_orders
 from anabranch.serving import deploying, flow_deployments
 from anabranch.serving.agent import Wanted, agent_of, tell
 from anabranch.serving.running import run
@@ -140,7 +141,7 @@ def pause(service: Service, deployments: Sequence[str]) -> None:
         for schedule in service.schedules.all(id):
             if schedule.active:
                 service.schedules.put(replace(schedule, declared_active=False))
-        for order in service.orders.all(deployment=id):
+        for order in [*open_orders(service.orders, id)]:
             if order.schedule and order.state is OrderState.WAITING:
                 service.orders.cancel(order.run, by="the end of the program that served it")
 

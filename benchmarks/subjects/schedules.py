@@ -121,11 +121,16 @@ def in_sqlite(quick: bool) -> Figures:
         return in_place(f"{folder}/runs.db", quick)
 
 
-def in_postgres(quick: bool) -> Figures:
+def postgres() -> str:
+    """Return the address of the PostgreSQL to measure in."""
     place = os.environ.get(POSTGRES, "")
     if not place:
         raise RuntimeError(f"{POSTGRES} is not set: the address of a PostgreSQL to measure in")
-    return in_place(place, quick)
+    return place
+
+
+def in_postgres(quick: bool) -> Figures:
+    return in_place(postgres(), quick)
 
 
 def in_place(place: str, quick: bool) -> Figures:

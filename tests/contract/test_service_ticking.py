@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from anabranch.core.deployments import DeploymentRow, ScheduleRow
-from anabranch.core.orders import Agent, DriverProcess, OrderState
+from anabranch.core.errors import ServiceError
+from anabranch.core.orders import Agent, DriverProcess, NewOrder, OrderState
+from anabranch.core.service import MOST, open_orders
 from anabranch.scheduling import Cron, Interval, Schedule, rows
 from anabranch.services.schedule import AHEAD, ScheduleStep, backfill
 from tests.contract.services import NOW, Place, place, service
@@ -159,6 +161,22 @@ def test_a_backfill_runs_what_had_no_run(place: Place, service: Service) -> None
 
 
 # -- overlap ---------------------------------------------------------------------------------------
+
+
+def test_an_earlier_run_behind_a_page_of_others_is_seen(service: Service, place: Place) -> None:
+    row = deployed(service, Interval(600, anchor_date=START, overlap="skip"))
+    service.orders.add([NewOrder(row.id, due=NOW - 10) for _ in range(MOST + 1)])
+    step = ScheduleStep(service)
+    lived(place, step, 1300, stride=300)
+    mine = [one for one in open_orders(service.orders, row.id) if one.schedule]
+    assert len(mine) == 1
+    pages = [service.orders.all(deployment=row.id, limit=150)]
+    pages.append(service.orders.all(deployment=row.id, after=pages[0][-1].place))
+    assert len({one.run for page in pages for one in page}) == MOST + 2
+    assert [one.run for one in service.orders.all(schedule=mine[0].schedule)] == [mine[0].run]
+    with pytest.raises(ServiceError, match="'behind' is no place in a list of orders"):
+        service.orders.all(after="behind")
+
 
 
 def test_skip_drops_ticks_while_a_run_is_not_over(place: Place, service: Service) -> None:

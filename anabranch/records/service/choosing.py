@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anabranch.core.deployments import DeploymentRow
@@ -75,8 +75,9 @@ def choose(ledger: Ledger, ask: Ask, pool: str, wishes: Sequence[Wish], likely: 
     agents = {row[0]: made(Agent, row) for row in found[1]}
     if not found[0]:
         return Chosen(None, agents, [[] for _ in wishes])
-    chosen = Chosen(made(Pool, found[0][0]), agents)
-    room, of_agents = _room(chosen.pool, *found[2:5])
+    row = made(Pool, found[0][0])
+    chosen = Chosen(row, agents)
+    room, of_agents = _room(row, *found[2:5])
     sitting = Sitting(room, of_agents, dict(found[5]))
     chosen.asking = sitting.asking
     looks = _Looks(ledger, ask, room, sitting.taken, found[6], likely, now)
@@ -147,7 +148,8 @@ class _Seen(NamedTuple):
 
 def taking(ledger: Ledger, agent: Agent, runs: Sequence[str]) -> list[Asked]:
     """Return the statements that give an agent these waiting orders, in the transaction that has chosen them."""
-    now, statements = ledger.now(), []
+    now = ledger.now()
+    statements: list[Asked] = []
     if runs:
         what = {"agent": agent.id, "kind": agent.kind, "now": now, "until": now + LEASE, "runs": json.dumps(runs)}
         statements.append((ledger.sql["claim_orders"], what))

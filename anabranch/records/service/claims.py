@@ -108,6 +108,10 @@ class DirectClaims:
         ledger.bell.ring()
         return True
 
+    def pool_of(self, agent: str) -> str:
+        """Return the pool of an agent (id) when it claimed last; "" where it did not."""
+        return self._pools.get(agent, "")
+
     def _claim(self, agent: str, places: int) -> list[Claim]:
         """Claim up to so many orders now, together with what other threads claim of the pool."""
         pool = self._pools.get(agent) or self._pool_of(agent)

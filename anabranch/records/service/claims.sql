@@ -112,12 +112,13 @@ WHERE q.pool = :pool AND q.name IN (SELECT value FROM json_each(:queues)) AND o.
 ORDER BY o.queue, o.priority DESC, o.due, o.run;
 
 -- name: claim_orders
--- An agent has these orders (a JSON list) from now on, with a token that nobody had before.
+-- An agent has these orders (a JSON list) from now on, with a token that nobody had before. The state stands so that no
+-- planner reads the index of all that wait.
 UPDATE orders
 SET state = 1, agent = :agent, kind = :kind, lease_until = :until, launches = launches + 1, claimed = :now,
     token = max(token, (SELECT r.token FROM flow_runs AS r WHERE r.id = run)) + 1, handle = '', phase = '', driver = '',
     reason = '', cancel_by = NULL
-WHERE run IN (SELECT value FROM json_each(:runs)) AND state = 0;
+WHERE run IN (SELECT value FROM json_each(:runs)) AND state + 0 = 0;
 
 -- name: deployments_of_runs
 -- The deployments of some runs (a JSON list).

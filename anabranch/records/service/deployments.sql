@@ -7,6 +7,13 @@ SELECT id, flow, name, revision, content_hash, idempotency_key, project, pool, q
 FROM deployments
 WHERE id = ?;
 
+-- name: deployments_of_ids
+-- Some deployments (a JSON list).
+SELECT id, flow, name, revision, content_hash, idempotency_key, project, pool, queue, labels, tags, slots, collision,
+    recover, expire_after, paused, document, created, updated
+FROM deployments
+WHERE id IN (SELECT value FROM json_each(?));
+
 -- name: deployment_by_name
 -- The deployment of a flow and a name.
 SELECT id, flow, name, revision, content_hash, idempotency_key, project, pool, queue, labels, tags, slots, collision,

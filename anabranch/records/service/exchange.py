@@ -1,7 +1,8 @@
-"""A transaction of few round trips: statements travel together, the first ones with its begin, the last with its commit."""
+"""A transaction of few round trips: the first statements travel with its begin, the last ones with its commit."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ class Exchange:
         return found
 
     def leave(self) -> None:
-        """Undo what was not ended."""
+        """Undo what was not ended; a connection that cannot do so is broken, and its end undoes it."""
         if self._open:
             self._open = False
-            self._connection.execute("ROLLBACK")
+            with suppress(*self._database.errors):
+                self._connection.execute("ROLLBACK")

@@ -10,6 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from anabranch.core import forks
+from anabranch.core.errors import RecordsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,7 +27,7 @@ class _Call(Generic[Question, Reply]):
     def __init__(self, question: Question) -> None:
         self.question = question
         self.replies: list[Reply] = []  # one, once it is there
-        self.error: BaseException | None = None
+        self.error: Exception | None = None
         self.turn = threading.Event()  # it is answered, or its thread is to answer all that wait
 
     @property
@@ -58,7 +59,11 @@ class Joining(Generic[Question, Reply]):
             self._waiting.append(call)
             answers, self._busy = not self._busy, True
         if not answers:
-            call.turn.wait()
+            try:
+                call.turn.wait()
+            except BaseException:  # Ctrl-C: nobody may wait for this thread to take its turn
+                self._withdraw(call)
+                raise
         if not call.answered:
             self._take_turn()
         if call.error is not None:
@@ -72,9 +77,26 @@ class Joining(Generic[Question, Reply]):
         try:
             for call, reply in zip(calls, self._answer([call.question for call in calls]), strict=True):
                 call.replies.append(reply)
-        except BaseException as error:
+        except Exception as error:
             for call in calls:
                 call.error = error
+        except BaseException:  # it ends this thread, and not the others
+            for call in calls:
+                call.error = call.error or RecordsError("the thread that asked for several was stopped: ask again")
+            raise
+        finally:
+            self._pass_on(calls)
+
+    def _withdraw(self, call: _Call[Question, Reply]) -> None:
+        with self._lock:
+            if call not in self._waiting:
+                return
+            self._waiting.remove(call)
+        if call.turn.is_set():
+            self._pass_on([])
+
+    def _pass_on(self, calls: Sequence[_Call[Question, Reply]]) -> None:
+        """Wake those that have their answer, and the first of those that wait: it has the turn now."""
         with self._lock:
             self._busy = bool(self._waiting)
             following = self._waiting[0] if self._waiting else None

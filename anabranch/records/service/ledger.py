@@ -33,12 +33,12 @@ class Ledger:
         sql: the queries of the .sql files in this folder, by name.
     """
 
-    def __init__(self, database: ServiceDatabase, *, clock: Clock = SYSTEM, ids: Ids | None = None) -> None:
+    def __init__(self, database: ServiceDatabase, *, clock: Clock | None = None, ids: Ids | None = None) -> None:
         self.database = database
         self.sql = database.statements(_HERE)
-        self.ids = ids or Ids(now=clock.time)
+        self._clock = clock or database.clock()
+        self.ids = ids or Ids(now=SYSTEM.time if clock is None else clock.time)
         self.bell = Bell()
-        self._clock = clock
         self._connections = Connections(database)
 
     def now(self) -> float:
@@ -59,8 +59,10 @@ class Ledger:
         """Lend a connection for a transaction of few round trips; what the block does not end is undone."""
         with self._connections.lent(writes=True) as db:
             exchange = Exchange(self.database, db)
-            yield exchange
-            exchange.leave()
+            try:
+                yield exchange
+            finally:
+                exchange.leave()
 
     def lock_pool(self, db: Connection, name: str) -> bool:
         """Lock a pool until the transaction ends, and raise its turn: agents that wait look again. False: no such."""

@@ -14,13 +14,13 @@ from anabranch.core.service import MOST
 from anabranch.core.states import CANCELLED, SCHEDULED
 from anabranch.records.batch import flow_run_values
 from anabranch.records.service import cancelling, collisions, moves
-from anabranch.records.service.lookups import known_deployment, lock_known_pool
+from anabranch.records.service.lookups import known_deployment, known_deployments, lock_known_pool
 from anabranch.records.service.rows import made, values
 from anabranch.records.service.standing import standing
 from anabranch.records.views import state_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from anabranch.core.deployments import DeploymentRow
     from anabranch.core.orders import NewOrder, Standing
@@ -50,8 +50,12 @@ class DirectOrders:
             found = of_runs(self._ledger, db, [id]) if id else []
         return found[0] if found else None
 
-    def all(self, *, deployment: str = "", pool: str = "", open: bool = True, limit: int = MOST) -> list[Order]:
-        page = {"pool": pool, "limit": min(limit, MOST)}
+    def all(
+        self, *, deployment: str = "", schedule: str = "", pool: str = "", open: bool = True, after: str = "",
+        limit: int = MOST,
+    ) -> list[Order]:  # fmt: skip
+        due, run = _place(after)
+        page = {"schedule": schedule, "pool": pool, "due": due, "run": run, "limit": min(limit, MOST)}
         with self._ledger.read() as db:
             id = known_deployment(self._ledger, db, deployment).id if deployment else ""
             query = self._ledger.sql["open_orders" if open else "orders"]
@@ -90,6 +94,15 @@ class DirectOrders:
         return str(named[0]) if named else ""
 
 
+def _place(after: str) -> tuple[float, str]:
+    """Return due and run of the order that a page begins behind."""
+    due, _, run = after.partition("/")
+    try:
+        return (float(due), run) if after else (0.0, "")
+    except ValueError:
+        raise ServiceError(f"{after!r} is no place in a list of orders: it is the `place` of the last one") from None
+
+
 def of_runs(ledger: Ledger, db: Connection, runs: Sequence[str]) -> list[Order]:
     """Return the orders of these runs, in their order."""
     if not runs:
@@ -107,7 +120,13 @@ def insert(ledger: Ledger, db: Connection, orders: Sequence[NewOrder]) -> list[O
     Raises:
         ServiceError: there is no such deployment; or parameters are too large, or no JSON.
     """
-    known = _known(ledger, db, {order.deployment for order in orders})
+    return insert_known(ledger, db, orders, _known(ledger, db, {order.deployment for order in orders}))
+
+
+def insert_known(
+    ledger: Ledger, db: Connection, orders: Sequence[NewOrder], known: Mapping[str, DeploymentRow]
+) -> list[Ordered]:
+    """Do the same with deployments that were read, by what orders call them, since their pools were locked."""
     for pool, queue in sorted(
         {(row.pool, one.queue or row.queue) for one in orders for row in [known[one.deployment]]}
     ):
@@ -124,14 +143,14 @@ def insert(ledger: Ledger, db: Connection, orders: Sequence[NewOrder]) -> list[O
 
 def _known(ledger: Ledger, db: Connection, names: Iterable[str]) -> dict[str, DeploymentRow]:
     """Return deployments by the names that orders have for them; their pools are locked, so that they stay."""
-    names = sorted(names)
-    for pool in sorted({known_deployment(ledger, db, name).pool for name in names}):
+    names = set(names)
+    for pool in sorted({row.pool for row in known_deployments(ledger, db, names).values()}):
         lock_known_pool(ledger, db, pool)
-    return {name: known_deployment(ledger, db, name) for name in names}  # another may have deleted one before the lock
+    return known_deployments(ledger, db, names)  # another may have deleted one before the lock
 
 
 def _sorted_out(
-    ledger: Ledger, db: Connection, orders: Sequence[NewOrder], known: dict[str, DeploymentRow]
+    ledger: Ledger, db: Connection, orders: Sequence[NewOrder], known: Mapping[str, DeploymentRow]
 ) -> tuple[list[Ordered], list[NewOrder]]:
     """Return the answer to each order, and those that are new, each with an id and a name."""
     given = [one.run for one in orders if one.run]

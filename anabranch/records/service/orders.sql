@@ -51,10 +51,11 @@ ORDER BY r.created DESC, r.id DESC
 LIMIT 1;
 
 -- name: orders
--- Runs with orders, those due first in front, perhaps of one deployment, of one pool.
+-- Runs with orders, those due first in front, behind one of them, perhaps of one deployment, schedule, pool.
 SELECT o.run
 FROM orders AS o
-WHERE (:deployment = '' OR o.deployment = :deployment) AND (:pool = '' OR o.pool = :pool)
+WHERE (:deployment = '' OR o.deployment = :deployment) AND (:schedule = '' OR o.schedule = :schedule)
+    AND (:pool = '' OR o.pool = :pool) AND (:run = '' OR (o.due, o.run) > (:due, :run))
 ORDER BY o.due, o.run
 LIMIT :limit;
 
@@ -62,7 +63,9 @@ LIMIT :limit;
 -- The same of those that are not done.
 SELECT o.run
 FROM orders AS o
-WHERE o.state < 3 AND (:deployment = '' OR o.deployment = :deployment) AND (:pool = '' OR o.pool = :pool)
+WHERE o.state < 3 AND (:deployment = '' OR o.deployment = :deployment)
+    AND (:schedule = '' OR o.schedule = :schedule) AND (:pool = '' OR o.pool = :pool)
+    AND (:run = '' OR (o.due, o.run) > (:due, :run))
 ORDER BY o.due, o.run
 LIMIT :limit;
 

@@ -205,9 +205,12 @@ class RemoteOrders:
     def find(self, run: str) -> Order | None:
         return _found(self.door, Order, "/runs/one", run=run)
 
-    def all(self, *, deployment: str = "", pool: str = "", open: bool = True, limit: int = MOST) -> list[Order]:
-        given = {"deployment": deployment, "pool": pool, "open": open, "limit": min(limit, MOST)}
-        return _rows(self.door, Order, "/runs", **given)
+    def all(
+        self, *, deployment: str = "", schedule: str = "", pool: str = "", open: bool = True, after: str = "",
+        limit: int = MOST,
+    ) -> list[Order]:  # fmt: skip
+        given = {"deployment": deployment, "schedule": schedule, "pool": pool, "open": open, "after": after}
+        return _rows(self.door, Order, "/runs", **given, limit=min(limit, MOST))
 
     def standing(self, run: str) -> Standing | None:
         return _found(self.door, Standing, "/runs/one/standing", run=run)

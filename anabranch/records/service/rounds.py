@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from anabranch.records.service.choosing import Chosen, Wish
     from anabranch.records.service.ledger import Ledger
 
+_MOST = 500  # orders of a queue that the first look finds; a choice that wants more takes another
 _SPARE = 16  # orders that the first look finds beyond those that are likely to be wanted
 
 
@@ -34,7 +35,7 @@ class Rounds:
     def __call__(self, wishes: Sequence[Wish]) -> list[list[Claim] | None]:
         """Return what each agent has claimed; None for one that is not, or no longer, an agent of the pool."""
         ledger, places = self._ledger, [min(wish.places, BULK) for wish in wishes]
-        likely = max(places) * self._asking + sum(places) + _SPARE
+        likely = min(_MOST, max(places) * self._asking + sum(places) + _SPARE)
         with ledger.exchange() as exchange:
             chosen = choosing.choose(ledger, exchange.ask, self._pool, wishes, likely, hold=True)
             runs = [*chain.from_iterable(chosen.runs)]
@@ -53,7 +54,7 @@ class Rounds:
         return agent is not None and agent.pool == self._pool
 
     def _taking(self, wishes: Sequence[Wish], chosen: Chosen) -> list[Asked]:
-        statements = []
+        statements: list[Asked] = []
         for wish, runs in zip(wishes, chosen.runs, strict=True):
             if self._of(chosen, wish):
                 statements += choosing.taking(self._ledger, chosen.agents[wish.agent], runs)

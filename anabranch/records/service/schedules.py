@@ -12,6 +12,7 @@ from anabranch.core.orders import Tick
 from anabranch.core.service import MOST
 from anabranch.records.service import orders as inner_orders
 from anabranch.records.service.lookups import deployment as find_deployment
+from anabranch.records.service.lookups import deployments as find_deployments
 from anabranch.records.service.lookups import known_deployment
 from anabranch.records.service.rows import all_made, made, values
 
@@ -79,9 +80,11 @@ class DirectSchedules:
             ledger.database.many(
                 db, ledger.sql["ticked"], [(one.cursor, one.next_tick, one.schedule.id) for one in done]
             )
-            inner_orders.insert(
-                ledger, db, [replace(order, schedule=one.schedule.id) for one in done for order in one.orders]
-            )
+            orders = [replace(order, schedule=one.schedule.id) for one in done for order in one.orders]
+            if all(order.deployment in deployments for order in orders):
+                inner_orders.insert_known(ledger, db, orders, deployments)
+            else:
+                inner_orders.insert(ledger, db, orders)
         ledger.bell.ring()
         return [one.schedule.id in standing for one in ticks]
 
@@ -93,8 +96,8 @@ class DirectSchedules:
 
 def _deployments(ledger: Ledger, db: Connection, ticks: Sequence[Tick]) -> dict[str, DeploymentRow]:
     """Return the deployments that are not paused, by id."""
-    found = {id: find_deployment(ledger, db, id) for id in {one.schedule.deployment: None for one in ticks}}
-    return {id: row for id, row in found.items() if row is not None and not row.paused}
+    found = find_deployments(ledger, db, {one.schedule.deployment for one in ticks})
+    return {id: row for id, row in found.items() if not row.paused}
 
 
 def _standing(

@@ -23,12 +23,12 @@ async def claim(body: AskClaims, request: Request, world: WorldHere, access: Acc
     clock = world.clock
     until = clock.monotonic() + min(body.wait, LONGEST)
     while True:
-        face = world.waiting.face
+        faces = world.waiting.faces
         found = await run_in_threadpool(_claimed, body, world, access)
         left = until - clock.monotonic()
         if found or left <= 0 or world.waiting.closed:
             return found
-        await world.waiting.for_news(face, left)
+        await world.waiting.for_news(world.pool_of(body.agent), faces, left)
         if await request.is_disconnected():
             return []
 

@@ -29,10 +29,16 @@ def order(body: OrderRuns, service: ServiceHere, access: AccessHere) -> list[Ord
 
 @ROUTES.add("GET", "", VIEWER)
 def every(
-    service: ServiceHere, deployment: str = "", pool: str = "", open: bool = True, limit: Limit = 200
-) -> list[Order]:
-    """List orders, those due first in front; with `open` those that are not done."""
-    return service.orders.all(deployment=deployment, pool=pool, open=open, limit=limit)
+    service: ServiceHere, deployment: str = "", schedule: str = "", pool: str = "", open: bool = True, after: str = "",
+    limit: Limit = 200,
+) -> list[Order]:  # fmt: skip
+    """List orders, those due first in front; with `open` those that are not done.
+
+    `after` is "due/run" of the last one of the page before, with its due time in Unix seconds.
+    """
+    return service.orders.all(
+        deployment=deployment, schedule=schedule, pool=pool, open=open, after=after, limit=limit
+    )
 
 
 @ROUTES.add("GET", "/one", VIEWER, AGENT, RUN)

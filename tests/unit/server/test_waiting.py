@@ -27,7 +27,7 @@ class Face:
         self.looked.release()
         if self.away:
             raise RecordsError("away")
-        return self.value
+        return {"p": self.value, "q": 0}
 
 
 @pytest.fixture(autouse=True)
@@ -46,13 +46,30 @@ def test_a_new_face_wakes_all_that_have_not_seen_it() -> None:
     room = Waiting(face)
 
     async def play() -> None:
-        waiters = [asyncio.create_task(room.for_news(0, 600.0)) for _ in range(20)]
+        waiters = [asyncio.create_task(room.for_news("p", {"p": 0}, 600.0)) for _ in range(20)]
         await looked(face, 3)
         assert not any(one.done() for one in waiters)
         face.value = 1
         await asyncio.wait_for(asyncio.gather(*waiters), 30)
         assert face.looks < 20  # one look for all of them
-        await asyncio.wait_for(room.for_news(0, 600.0), 30)  # its face is older than what was seen last
+        await asyncio.wait_for(room.for_news("p", {"p": 0}, 600.0), 30)  # its face is older than what was seen last
+
+    asyncio.run(play())
+
+
+def test_what_changes_in_a_pool_wakes_nobody_who_waits_in_another() -> None:
+    face = Face()
+    room = Waiting(face)
+
+    async def play() -> None:
+        other = asyncio.create_task(room.for_news("q", {"q": 0}, 600.0))
+        mine = asyncio.create_task(room.for_news("p", {"p": 0}, 600.0))
+        face.value = 1
+        await asyncio.wait_for(mine, 30)
+        await looked(face, face.looks + 2)
+        assert not other.done()
+        room.close()
+        await asyncio.wait_for(other, 30)
 
     asyncio.run(play())
 
@@ -63,7 +80,7 @@ def test_the_bell_has_a_look_taken_at_once(monkeypatch: pytest.MonkeyPatch) -> N
     room = Waiting(face)
 
     async def play() -> None:
-        waiter = asyncio.create_task(room.for_news(0, 600.0))
+        waiter = asyncio.create_task(room.for_news("p", {"p": 0}, 600.0))
         await looked(face)
         face.value = 1
         room.ring()
@@ -78,7 +95,7 @@ def test_the_end_of_the_server_ends_all_waits(monkeypatch: pytest.MonkeyPatch) -
     room = Waiting(face)
 
     async def play() -> None:
-        waiters = [asyncio.create_task(room.for_news(0, 600.0)) for _ in range(3)]
+        waiters = [asyncio.create_task(room.for_news("p", {"p": 0}, 600.0)) for _ in range(3)]
         await looked(face)
         await asyncio.to_thread(room.close)
         await asyncio.wait_for(asyncio.gather(*waiters), 30)
@@ -92,7 +109,7 @@ def test_a_record_that_is_away_ends_no_wait_and_no_looks() -> None:
     room = Waiting(face)
 
     async def play() -> None:
-        waiter = asyncio.create_task(room.for_news(0, 600.0))
+        waiter = asyncio.create_task(room.for_news("p", {"p": 0}, 600.0))
         await looked(face, 2)
         face.value, face.away = 1, False
         await asyncio.wait_for(waiter, 30)
@@ -106,7 +123,7 @@ def test_nobody_looks_while_nobody_waits() -> None:
 
     async def play() -> None:
         face.value = 1
-        await asyncio.wait_for(room.for_news(0, 600.0), 30)
+        await asyncio.wait_for(room.for_news("p", {"p": 0}, 600.0), 30)
         looking = room._looking
         assert looking is not None
         room.ring()

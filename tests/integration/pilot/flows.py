@@ -48,6 +48,16 @@ def both_ranks(seconds: float) -> None:
         found |= {one["rank"] for one in place.map(range(20)).result()}
 
 
+@flow
+def on_nodes(count: int, seconds: float, out: str) -> None:
+    """End once items have run on so many nodes: some join when the flow runs already."""
+    found, end = set[object](), time.monotonic() + seconds
+    while len(found) < count:
+        assert time.monotonic() < end, found
+        found |= {one["node"] for one in place.map(range(20)).result()}
+    Path(out).write_text(json.dumps(sorted(map(str, found))))
+
+
 @task(gpus=1)
 def device(x: int) -> str:
     time.sleep(0.05)

@@ -74,14 +74,12 @@ def finished_right(jobs: Jobs, job: str) -> None:
 @pytest.mark.dask
 @pytest.mark.parametrize("runner", ["dask", RAY])
 def test_workers_on_all_nodes(cluster: Jobs, runner: str) -> None:
-    line = cluster.pilot("squares", "-p", f"n={N}", "-p", f"out={cluster.folder}/out", "--runner", runner)
-    job = cluster.submit(line, *TWO_NODES)
+    words = ["-p", "count=2", "-p", "seconds=150", "-p", f"out={cluster.folder}/out"]
+    job = cluster.submit(cluster.pilot("on_nodes", *words, "--runner", runner), *TWO_NODES)
     until(lambda: len(nodes_of(job)) == 2, cluster.log, job)
-    nodes = set(nodes_of(job))
+    nodes = nodes_of(job)
     cluster.completed(job)
-    found = json.loads((cluster.folder / "out").read_text())
-    assert found["sum"] == sum(x * x for x in range(N))
-    assert {one["node"] for one in found["places"]} == nodes, cluster.log(job)
+    assert json.loads((cluster.folder / "out").read_text()) == nodes
     assert "2 nodes, 4 processors" in cluster.log(job)
     assert not any("driver" in file for file in cluster.left())  # the file with the key
 

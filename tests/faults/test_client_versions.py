@@ -34,6 +34,12 @@ OURS, TWO_OLDER, TOO_OLD, NEWER = "1.5.0", "1.3.7", "1.2.9", "2.0.0"
 TOLD = "this server has version 1.5.0 and serves clients that are at most two minors older"
 
 
+@pytest.fixture(autouse=True)
+def our_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This program is of the server's version, where a test does not say otherwise."""
+    monkeypatch.setattr("anabranch.__version__", OURS)
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     made = Server(tmp_path / "server", hurry={**SOON, "version": OURS})
@@ -100,14 +106,15 @@ def test_two_versions_of_servers_on_one_postgres_9(postgres_address: str, tmp_pa
     """Orders come by the older and agents ask the newer, and the other way round; each tick has one run."""
     servers = [
         Server(tmp_path / name, postgres_address, {**SOON, "version": version})
-        for name, version in (("older", "1.4.0"), ("newer", "1.5.0"))
+        for name, version in (("older", "1.5.0"), ("newer", "1.7.0"))
     ]
     made = list[Orders]()
     try:
         for number, server in enumerate(servers):
             server.start()
-            (tmp_path / f"by-{number}").mkdir()
-            made.append(Orders(tmp_path / f"by-{number}", where=server.address, hurried=SOON))
+            (folder := tmp_path / f"by-{number}").mkdir()
+            limits = {**SOON, "version": OURS}
+            made.append(Orders(folder, where=server.address, hurried=limits, job_variables=hurried.job(limits)))
         older, newer = made
         newer.every_second("counts", 1000)
         by_older = older.order(key="by the older")

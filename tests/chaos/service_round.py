@@ -79,7 +79,7 @@ class ServiceRound:
             served = served_orders(self.folder, self._place, hurry=SOON, agents=SOON)
             self._server, self._orders = stack.enter_context(served)
             self._orders.service.pools.put(Pool(DEFAULT, slots=SLOTS))
-            self._orders.every_second("counts", 1000)
+            self._orders.every(3.0, "counts", 1000)
             self._agents = [self._orders.agent(), self._orders.agent()]
             self._break()
             self._asked(lambda: self._orders.no_more("counts"))

@@ -65,13 +65,13 @@ class Orders:
         given = Document("d", flow.replace("_", "-"), entrypoint=f"ordered_flows.py:{flow}", path=str(HERE), **fields)
         deploying.apply(given, self.service)
 
-    def every_second(self, flow: str, number: int) -> None:
-        """Have a flow run every second, with this number."""
+    def every(self, seconds: float, flow: str, number: int) -> None:
+        """Have a flow run by a schedule, with this number; at intervals in which a busy machine has done it."""
         parameters = {"folder": str(self.folder), "number": number}
-        self._deploy(flow, {"schedules": [{"interval": 1.0, "parameters": parameters, "slug": "second"}]})
+        self._deploy(flow, {"schedules": [{"interval": seconds, "parameters": parameters, "slug": "often"}]})
 
     def no_more(self, flow: str) -> None:
-        self.service.schedules.set_active(f"{flow}/d", "second", False)
+        self.service.schedules.set_active(f"{flow}/d", "often", False)
 
     # -- agents ----------------------------------------------------------------------------------
 

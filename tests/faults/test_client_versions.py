@@ -75,9 +75,10 @@ def test_a_client_three_minors_older_is_told_both_versions_and_its_rows_wait_10(
         records.flow_runs()
     records.append([LogRow(1.0, 20, "ada", "a line", "run-1")])
     assert not records.publish(0.5)
+    records.close()
     monkeypatch.setattr("anabranch.__version__", OURS)  # as after an upgrade
     with RemoteRecords(server.address, tmp_path / "home") as upgraded:
-        records.close()
+        upgraded.append([LogRow(2.0, 20, "ada", "a line", "run-2")])
         until(lambda: upgraded.logs("run-1"))
 
 
@@ -116,7 +117,7 @@ def test_two_versions_of_servers_on_one_postgres_9(postgres_address: str, tmp_pa
             limits = {**SOON, "version": OURS}
             made.append(Orders(folder, where=server.address, hurried=limits, job_variables=hurried.job(limits)))
         older, newer = made
-        newer.every_second("counts", 1000)
+        newer.every(5.0, "counts", 1000)
         by_older = older.order(key="by the older")
         newer.agent()
         assert older.done(by_older).state_name == "Completed"

@@ -98,7 +98,7 @@ def test_postgres_is_restarted_under_a_server_and_its_agents_7(
 ) -> None:
     """It is away while a driver ends its flow and an order is made: both are told again, and done once."""
     with served_orders(tmp_path, own_postgres.address) as (server, orders):
-        orders.every_second("counts", 1000)
+        orders.every(10.0, "counts", 1000)
         orders.gate.touch()
         run = orders.order()
         orders.agent()

@@ -105,15 +105,13 @@ def test_a_frame_of_a_newer_form_is_refused_with_both_versions_10(server: Server
 @pytest.mark.postgres
 def test_two_versions_of_servers_on_one_postgres_9(postgres_address: str, tmp_path: Path) -> None:
     """Orders come by the older and agents ask the newer, and the other way round; each tick has one run."""
-    servers = [
-        Server(tmp_path / name, postgres_address, {**SOON, "version": version})
-        for name, version in (("older", "1.5.0"), ("newer", "1.7.0"))
-    ]
-    made = list[Orders]()
+    servers, made = list[Server](), list[Orders]()
     try:
-        for number, server in enumerate(servers):
-            server.start()
-            (folder := tmp_path / f"by-{number}").mkdir()
+        for version in ("1.5.0", "1.7.0"):
+            server = Server(tmp_path / f"server-{version}", postgres_address, {**SOON, "version": version})
+            servers.append(server)
+            server.start()  # its port is free for others until then
+            (folder := tmp_path / f"by-{version}").mkdir()
             limits = {**SOON, "version": OURS}
             made.append(Orders(folder, where=server.address, hurried=limits, job_variables=hurried.job(limits)))
         older, newer = made

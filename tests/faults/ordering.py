@@ -157,7 +157,8 @@ class Orders:
         assert len({order.key for order in orders}) == len(orders), "two runs of one tick"
         completed = [order for order in orders if self.row(order.run).state_name == "Completed"]
         effects = self.effects()
-        assert effects.count(f"effect {number}") == len(completed)
+        again = {order.key: (order.recoveries, order.reason) for order in orders if order.recoveries}
+        assert (effects.count(f"effect {number}"), again) == (len(completed), {})
         assert not [line for line in effects if line.startswith("overlap")]
         return len(completed)
 

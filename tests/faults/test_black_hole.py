@@ -17,7 +17,7 @@ from tests.waiting import WAIT, until
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(250)
+pytestmark = pytest.mark.timeout(400)
 QUICK = {**SOON, "answer": 2.0}
 
 

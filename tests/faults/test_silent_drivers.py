@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(250)
+pytestmark = pytest.mark.timeout(400)
 SILENCE = {**SOON, "silence": 2.0}
 LONGEST = {**SILENCE, "longest_silence": 4.0}
 

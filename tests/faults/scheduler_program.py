@@ -39,7 +39,7 @@ def hold(service: DirectService, after: int) -> None:
     """Stand still for ever once the ticks of so many schedules are ordered."""
     tick_all, moved = service.schedules.tick_all, 0
 
-    def counted(decided: Sequence[Tick]) -> Sequence[bool]:
+    def counted(decided: Sequence[Tick]) -> list[bool]:
         nonlocal moved
         found = tick_all(decided)
         moved += len(decided)

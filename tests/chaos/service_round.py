@@ -24,7 +24,7 @@ from anabranch.core.orders import NewOrder, OrderState, Pool
 from anabranch.records import open_records
 from tests.beds import BEDS, own_postgres_server
 from tests.chaos.rounds import RoundFailed
-from tests.faults.ordering import SOON
+from tests.faults.ordering import LEASE, SOON
 from tests.faults.serving import served_orders
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class ServiceRound:
     def _stop_agent(self) -> bool:
         agent = self.rng.choice(self._agents)
         agent.send_signal(signal.SIGSTOP)
-        time.sleep(self.rng.choice([self.rng.uniform(0.0, 0.8), float(str(SOON["lease"])) + 1.0]))
+        time.sleep(self.rng.choice([self.rng.uniform(0.0, 0.8), LEASE + 1.0]))
         agent.send_signal(signal.SIGCONT)
         return True
 

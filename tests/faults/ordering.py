@@ -60,6 +60,7 @@ class Orders:
         for flow in ("works", "counts", "obeys", "ignores", "keeps_the_lock"):
             self._deploy(flow, fields)
         self.processes: list[subprocess.Popen[str]] = []
+        self._ids: dict[int, str] = {}  # by process
 
     def _deploy(self, flow: str, fields: dict[str, Any]) -> None:
         given = Document("d", flow.replace("_", "-"), entrypoint=f"ordered_flows.py:{flow}", path=str(HERE), **fields)
@@ -76,7 +77,7 @@ class Orders:
     # -- agents ----------------------------------------------------------------------------------
 
     def agent(self, mode: str = "plain") -> subprocess.Popen[str]:
-        """Start an agent; its id is `agent.args[-1]`."""
+        """Start an agent."""
         environment = {**os.environ, "ANABRANCH_HOME": str(self.home), "ANABRANCH_LOG_LEVEL": "ERROR"}
         environment |= {"ANABRANCH_RECORDS": self.settings.records, hurried.VARIABLE: json.dumps(self._hurried)}
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HERE.parents[1]), os.environ.get("PYTHONPATH")]))
@@ -86,9 +87,13 @@ class Orders:
         )  # fmt: skip
         self.processes.append(process)
         assert process.stdout is not None
-        process.args = [process.stdout.readline().strip()]
-        assert process.args[-1], "the agent did not start"
+        self._ids[process.pid] = process.stdout.readline().strip()
+        assert self.id_of(process), "the agent did not start"
         return process
+
+    def id_of(self, agent: subprocess.Popen[str]) -> str:
+        """The id that the service knows it by."""
+        return self._ids[agent.pid]
 
     @contextmanager
     def running(self, loop: AgentLoop) -> Iterator[None]:
@@ -188,3 +193,12 @@ class Orders:
                     os.kill(row.pid, signal.SIGKILL)
         self.service.close()
         self.records.close()
+
+
+def alive(pid: int) -> bool:
+    """Whether there is a process of this number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

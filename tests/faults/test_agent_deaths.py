@@ -13,7 +13,7 @@ import pytest
 
 from anabranch.core.orders import Agent, OrderState
 from tests.faults import hurried
-from tests.faults.ordering import LEASE, SOON, Orders
+from tests.faults.ordering import LEASE, SOON, Orders, alive
 from tests.waiting import WAIT, until
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def orders(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 
 def seen(orders: Orders, agent: subprocess.Popen[str]) -> float:
     """When the service heard of an agent last; 0.0: it does not know it."""
-    return next((one.seen for one in orders.service.claims.agents() if one.id == agent.args[-1]), 0.0)
+    return next((one.seen for one in orders.service.claims.agents() if one.id == orders.id_of(agent)), 0.0)
 
 
 @EVERYWHERE
@@ -147,7 +147,7 @@ def test_a_restarted_agent_has_the_drivers_of_the_one_before_40(orders: Orders) 
     until(lambda: orders.found(run).handle)
     orders.kill(first)
     second = orders.agent()
-    until(lambda: orders.found(run).agent == second.args[-1])
+    until(lambda: orders.found(run).agent == orders.id_of(second))
     orders.kill_driver(run)  # it looks at what it has adopted
     until(lambda: orders.found(run).state is OrderState.WAITING)
     orders.at_gate(2)
@@ -209,5 +209,4 @@ def test_a_driver_that_ignores_its_cancel_is_killed_44(orders: Orders) -> None:
     pid = orders.row(run).pid
     assert orders.service.orders.cancel(run, grace=1.0)
     assert orders.done(run).state_name == "Cancelled"
-    with pytest.raises(ProcessLookupError):
-        until(lambda: os.kill(pid, 0) is not None)
+    until(lambda: not alive(pid))

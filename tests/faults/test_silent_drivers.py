@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults import hurried
-from tests.faults.ordering import SOON, Orders
+from tests.faults.ordering import SOON, Orders, alive
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.timeout(400)
-SILENCE = {**SOON, "silence": 2.0}
+DEAD = 2.0  # seconds of silence
+SILENCE = {**SOON, "silence": DEAD}
 LONGEST = {**SILENCE, "longest_silence": 4.0}
 
 
@@ -52,9 +53,9 @@ def silent_for(orders: Orders, run: str, seconds: float) -> None:
 def test_a_driver_that_keeps_the_interpreters_lock_is_not_dead_while_its_agent_says_that_it_runs_41(
     orders: Orders,
 ) -> None:
-    run = orders.order("keeps-the-lock", parameters={"seconds": 3 * SILENCE["silence"]})
+    run = orders.order("keeps-the-lock", parameters={"seconds": 3 * DEAD})
     orders.agent()
-    silent_for(orders, run, 2 * SILENCE["silence"])
+    silent_for(orders, run, 2 * DEAD)
     assert orders.done(run).state_name == "Completed"
     assert (orders.found(run).recoveries, orders.found(run).token) == (0, 1)
     assert orders.effects() == ["effect 0", "silent", "awake"]
@@ -93,11 +94,3 @@ def test_a_false_zombie_that_wakes_is_refused_42(orders: Orders) -> None:
     first.send_signal(signal.SIGCONT)
     assert (orders.row(run).pid, orders.row(run).attempt, orders.found(run).recoveries) == (second, 2, 1)
     assert orders.effects().count("effect 0") == 1, "what has completed is not repeated"
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

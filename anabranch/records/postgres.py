@@ -155,7 +155,7 @@ class Server:
 
     @contextmanager
     def transaction(self, connection: Any) -> Iterator[None]:
-        # A process that is stopped, or whose host is lost, in here would keep its locks for ever.
+        # A process that is stopped in here, or loses its host, would keep its locks for ever.
         connection.execute(f"BEGIN; SET LOCAL idle_in_transaction_session_timeout = {_MOST_IDLE}")
         try:
             yield

@@ -115,7 +115,7 @@ def test_two_versions_of_servers_on_one_postgres_9(postgres_address: str, tmp_pa
             limits = {**SOON, "version": OURS}
             made.append(Orders(folder, where=server.address, hurried=limits, job_variables=hurried.job(limits)))
         older, newer = made
-        newer.every(5.0, "counts", 1000)
+        newer.every(15.0, "counts", 1000)
         newer.agent()
         by_older = [older.order(key=f"by the older {number}") for number in range(2)]
         assert [older.done(run).state_name for run in by_older] == ["Completed"] * 2

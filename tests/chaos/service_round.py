@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 RUNS = 12  # that are ordered, besides the ticks of a schedule
-DEADLINE = 240.0  # seconds
+DEADLINE = 240.0  # seconds in which no order is done
 AWAY = 60.0  # seconds for which a question is asked again
 SLOTS = 3  # of the pool
 ENDS = ("Completed", "Crashed", "Cancelled")  # crashed ones: their drivers were killed once too often
@@ -178,8 +178,10 @@ class ServiceRound:
         return self._asked(lambda: self._orders.records.flow_runs(limit=1000))
 
     def _settle(self) -> None:
-        end = time.monotonic() + DEADLINE
+        end, least = time.monotonic() + DEADLINE, 1 << 30
         while open := self._asked(self._orders.service.orders.all):
+            if len(open) < least:
+                end, least = time.monotonic() + DEADLINE, len(open)
             if time.monotonic() > end:
                 raise RoundFailed(f"orders stay open: {open}")
             if (held := sum(order.state is not OrderState.WAITING for order in open)) > SLOTS:

@@ -218,6 +218,6 @@ def test_two_programs_send_one_outbox_and_the_first_is_killed_meanwhile_18(serve
     programs = [subprocess.Popen(PUSH, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     told = [program.communicate(timeout=WAIT)[1] for program in programs]
     assert 0 in [program.returncode for program in programs], told
-    assert all(not program.returncode or "by another program" in said for program, said in zip(programs, told, strict=True))
+    assert all(not one.returncode or "by another program" in said for one, said in zip(programs, told, strict=True))
     assert not left.exists()
     is_whole(server)

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.postgres import Postgres
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -31,11 +33,15 @@ BEDS = Path(__file__).resolve().parents[2] / "shared" / "testbeds"
 _prefixes = itertools.count()
 
 
-def bed(name: str, *options: str) -> Iterator[dict[str, str]]:
-    """Bring a bed up, give the variables that tell where it is, take it down."""
+def bed(name: str, *options: str, state: str = "") -> Iterator[dict[str, str]]:
+    """Bring a bed up, give the variables that tell where it is, take it down.
+
+    Args:
+        state: an empty folder for it, which goes with it; "": one of its own.
+    """
     if not (BEDS / name).is_dir():
         pytest.skip(f"there is no test bed at {BEDS / name}")
-    state = tempfile.mkdtemp(prefix=f"anabranch-{name}-")  # short: sockets lie in it
+    state = state or tempfile.mkdtemp(prefix=f"anabranch-{name}-")  # short: sockets lie in it
     try:
         command = [str(BEDS / name / "up"), state, *options]
         done = subprocess.run(command, capture_output=True, text=True)
@@ -90,6 +96,25 @@ def postgres_server() -> Iterator[str]:
         pytest.skip("there is no psycopg: pip install 'anabranch[postgres]'")
     for variables in bed("postgres", "--port", str(free_ports(15430, 1))):
         yield variables["POSTGRES_URL"]
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[Postgres]:
+    """A PostgreSQL that a test may stop, kill and start again."""
+    with own_postgres_server() as server:
+        yield server
+
+
+@contextmanager
+def own_postgres_server() -> Iterator[Postgres]:
+    if importlib.util.find_spec("psycopg") is None:
+        pytest.skip("there is no psycopg: pip install 'anabranch[postgres]'")
+    state = tempfile.mkdtemp(prefix="anabranch-postgres-")
+    for variables in bed("postgres", "--port", str(free_ports(15430, 1)), state=state):
+        server = Postgres(Path(state), variables["POSTGRES_URL"])
+        yield server
+        if server.alive:
+            server.end()
 
 
 @pytest.fixture

@@ -48,6 +48,7 @@ _DEFAULTS = {
     "application_name": "anabranch", "client_encoding": "utf8",
     "connect_timeout": "5", "keepalives_idle": "10", "keepalives_interval": "5", "tcp_user_timeout": "15000",
 }  # fmt: skip
+_MOST_IDLE = 15_000  # milliseconds without a statement, after which the server ends a transaction that writes
 _READ_ONLY = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 
 
@@ -188,7 +189,8 @@ class Server:
 
     @contextmanager
     def transaction(self, connection: Any) -> Iterator[None]:
-        connection.execute("BEGIN")
+        # A process that is stopped in here, or loses its host, would keep its locks for ever.
+        connection.execute(f"BEGIN; SET LOCAL idle_in_transaction_session_timeout = {_MOST_IDLE}")
         try:
             yield
             number = connection.execute("SELECT txid_current()").fetchone()

@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests import waiting
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -37,7 +39,7 @@ class Gate:
 
 def until(holds: Callable[[], bool], what: str) -> None:
     """Wait for what no event tells of."""
-    assert _comes(holds, SOON), f"{what} never came"
+    waiting.until(holds, what, seconds=SOON)
 
 
 def _comes(holds: Callable[[], bool], seconds: float) -> bool:

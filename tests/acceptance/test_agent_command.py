@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from anabranch.core.orders import Agent
-from tests.faults.ordering import WAIT, Orders
+from tests.faults.ordering import Orders
+from tests.waiting import WAIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.timeout(250)
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from anabranch.core.processes import host_name
 from anabranch.launch.kubernetes import KubernetesLauncher
 from anabranch.launch.process import ProcessLauncher, here
 from anabranch.launch.slurm import SlurmLauncher
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -79,11 +79,14 @@ def started(launcher: Launcher) -> Iterator[Callable[[Job], Reference]]:
 
 def when(launcher: Launcher, reference: Reference, *phases: Phase) -> Sight:
     """Look until the job is in one of these phases."""
-    until = time.monotonic() + DEADLINE
-    while (seen := launcher.look([reference])[reference]).phase not in phases:
-        assert time.monotonic() < until, seen
-        time.sleep(ASK)
-    return seen
+    looked: list[Sight] = []
+
+    def seen() -> bool:
+        looked.append(launcher.look([reference])[reference])
+        return looked[-1].phase in phases
+
+    until(seen, lambda: looked[-1:], seconds=DEADLINE, pause=ASK)
+    return looked[-1]
 
 
 def ended(launcher: Launcher, reference: Reference) -> Sight:
@@ -161,10 +164,7 @@ def test_a_job_is_seen_while_it_runs_and_ends_when_it_is_cancelled(
     )
     one = job("")
     reference = started(replace(one, command=(sys.executable, "-c", python)))
-    until = time.monotonic() + DEADLINE
-    while "up" not in launcher.logs(reference):
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    until(lambda: "up" in launcher.logs(reference), seconds=DEADLINE)
     assert when(launcher, reference, Phase.RUNNING) == Sight(Phase.RUNNING)
     launcher.cancel(reference)
     seen = ended(launcher, reference)
@@ -182,10 +182,7 @@ def test_a_job_that_does_not_answer_is_killed_with_what_it_started(
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     reference = started(job(f"trap '' TERM; (read x <{gate}; echo left) & echo up; wait; read x <{gate}"))
-    until = time.monotonic() + DEADLINE
-    while "up" not in launcher.logs(reference):
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    until(lambda: "up" in launcher.logs(reference), seconds=DEADLINE)
     launcher.kill(reference)
     seen = ended(launcher, reference)
     assert seen.code != 0

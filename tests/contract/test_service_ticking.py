@@ -112,16 +112,14 @@ def test_a_wall_clock_that_jumps_gives_no_tick_twice(place: Place, service: Serv
     """Fault 22: an hour forward is an hour without schedulers; an hour back waits for the cursor."""
     deployed(service, Interval(600, catchup="all"))
     step = ScheduleStep(service)
-    now = NOW
+    now = highest = NOW
     for jump in (0.0, HOUR, 0.0, -HOUR, 0.0, HOUR):
         now += jump
         for _ in range(33):
             now += 20
+            highest = max(highest, now)
             step(now)
-    reached = NOW + 2 * HOUR + 6 * 660 + AHEAD
-    found = ticks(service)
-    assert found == [600.0 * number for number in range(1, len(found) + 1)]
-    assert found[-1] <= reached - NOW
+    assert ticks(service) == [600.0 * number for number in range(1, int((highest + AHEAD - NOW) // 600) + 1)]
 
 
 # -- what is made up for ---------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """An agent that a test can hold: `python agent_program.py plain|before|after MARK`.
 
 "before" and "after" hold it in the start of a job, before or after the job has been started, until MARK is deleted;
-MARK is made once it is held. Its clocks are quick.
+MARK is made once it is held. Its clocks are quick, and quicker where `HURRIED` says so (hurried.py).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from anabranch.core.orders import Agent
 from anabranch.core.processes import host_id
 from anabranch.launch.process import ProcessLauncher
 from anabranch.serving.agent import place_of, tell
+from tests.faults import hurried
 
 if TYPE_CHECKING:
     from anabranch.core.launching import Job, Reference
@@ -47,6 +48,7 @@ class Held(ProcessLauncher):
 
 
 def main(mode: str, mark: str) -> None:
+    hurried.as_told()
     settings = settings_module.load()
     service = serving.opened(settings)
     id = Ids().new()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import time
@@ -42,6 +43,16 @@ def counts(folder: str, number: int = 0) -> int:
             tell(folder, f"overlap {number}")
         found = effect.submit(folder, number).result()
         time.sleep(0.1 + number % 7 * 0.15)
+    return found
+
+
+@flow(resumable=True)
+def keeps_the_lock(folder: str, seconds: float = 0.0) -> int:
+    """Do something once, then keep all threads of this process from running for a while: none tells of life."""
+    found = effect.submit(folder, 0).result()
+    tell(folder, "silent")
+    ctypes.PyDLL(None).usleep(int(seconds * 1e6))  # a PyDLL keeps the interpreter's lock
+    tell(folder, "awake")
     return found
 
 

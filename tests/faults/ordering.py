@@ -1,81 +1,99 @@
-"""A service in a file, agents of it as processes, and orders; for tests that kill some of them."""
+"""A service, agents of it as processes, and orders; for tests that kill some of them."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
-import time
-from contextlib import closing, contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anabranch import serving
 from anabranch.core.orders import NewOrder, OrderState
 from anabranch.documents.document import Document
-from anabranch.records.sqlite import SqliteRecords
+from anabranch.records import open_records
 from anabranch.serving import deploying
 from anabranch.settings import Settings
+from tests.faults import hurried
+from tests.waiting import WAIT, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from anabranch.agents.loop import AgentLoop
     from anabranch.core.orders import Order, Pool
     from anabranch.core.runs import FlowRunRow
 
 HERE = Path(__file__).parent
-WAIT = 60.0
+LEASE = 5.0  # seconds in which an agent that beats every 0.3 s gets a turn on any machine
+SOON: dict[str, object] = {"lease": LEASE, "back_off": 0.3, "reap": 0.5}
 
 
 class Orders:
     """A home with a deployment `d` of each flow, and what runs there.
 
+    Args:
+        where: its record: an address; "": a file in the home.
+        hurried: of agents, a driver of which may be hurried too; see `tests/faults/hurried.py`. This process is not.
+        fields: of the deployments.
+
     Attributes:
         mark: of an agent that is held.
     """
 
-    def __init__(self, folder: Path, pools: Sequence[Pool] = (), **fields: Any) -> None:
+    def __init__(
+        self, folder: Path, pools: Sequence[Pool] = (), *, where: str = "", hurried: Mapping[str, object] | None = None,
+        **fields: Any,
+    ) -> None:  # fmt: skip
         self.folder, self.home, self.mark = folder, folder / "home", folder / "mark"
-        self.settings = Settings(home=self.home)
-        self.home.mkdir()
-        self.records = SqliteRecords(self.home / "records.db")
+        self.settings = Settings(home=self.home, records=where)
+        self.home.mkdir(exist_ok=True)
+        self.records = open_records(where or self.home / "records.db", home=self.home)
         self.service = serving.opened(self.settings)
+        self._hurried = dict(hurried or {})
         for pool in pools:
             self.service.pools.put(pool)
-        for flow in ("works", "counts", "obeys", "ignores"):
+        for flow in ("works", "counts", "obeys", "ignores", "keeps_the_lock"):
             self._deploy(flow, fields)
         self.processes: list[subprocess.Popen[str]] = []
+        self._ids: dict[int, str] = {}  # by process
 
     def _deploy(self, flow: str, fields: dict[str, Any]) -> None:
-        given = Document("d", flow, entrypoint=f"ordered_flows.py:{flow}", path=str(HERE), **fields)
+        given = Document("d", flow.replace("_", "-"), entrypoint=f"ordered_flows.py:{flow}", path=str(HERE), **fields)
         deploying.apply(given, self.service)
 
-    def every_second(self, flow: str, number: int) -> None:
-        """Have a flow run every second, with this number."""
+    def every(self, seconds: float, flow: str, number: int) -> None:
+        """Have a flow run by a schedule, with this number; at intervals in which a busy machine has done it."""
         parameters = {"folder": str(self.folder), "number": number}
-        self._deploy(flow, {"schedules": [{"interval": 1.0, "parameters": parameters, "slug": "second"}]})
+        self._deploy(flow, {"schedules": [{"interval": seconds, "parameters": parameters, "slug": "often"}]})
 
     def no_more(self, flow: str) -> None:
-        self.service.schedules.set_active(f"{flow}/d", "second", False)
+        self.service.schedules.set_active(f"{flow}/d", "often", False)
 
     # -- agents ----------------------------------------------------------------------------------
 
     def agent(self, mode: str = "plain") -> subprocess.Popen[str]:
-        """Start an agent; its id is `agent.args[-1]`."""
+        """Start an agent."""
         environment = {**os.environ, "ANABRANCH_HOME": str(self.home), "ANABRANCH_LOG_LEVEL": "ERROR"}
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(HERE.parents[1])]))
+        environment |= {"ANABRANCH_RECORDS": self.settings.records, hurried.VARIABLE: json.dumps(self._hurried)}
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HERE.parents[1]), os.environ.get("PYTHONPATH")]))
         process = subprocess.Popen(
             [sys.executable, str(HERE / "agent_program.py"), mode, str(self.mark)],
             env=environment, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         self.processes.append(process)
         assert process.stdout is not None
-        process.args = [process.stdout.readline().strip()]
+        self._ids[process.pid] = process.stdout.readline().strip()
+        assert self.id_of(process), "the agent did not start"
         return process
+
+    def id_of(self, agent: subprocess.Popen[str]) -> str:
+        """The id that the service knows it by."""
+        return self._ids[agent.pid]
 
     @contextmanager
     def running(self, loop: AgentLoop) -> Iterator[None]:
@@ -94,18 +112,17 @@ class Orders:
 
     def kill(self, agent: subprocess.Popen[str]) -> None:
         agent.kill()
-        agent.wait(WAIT)
+        assert agent.wait(WAIT) == -signal.SIGKILL
 
-    def lose(self, agent: subprocess.Popen[str]) -> None:
-        """Let the time pass in which an agent that says nothing is taken for lost, and with it its claims."""
-        with closing(sqlite3.connect(self.home / "records.db", timeout=30.0)) as db, db:
-            db.execute("UPDATE agents SET seen = seen - 100 WHERE id = ?", (agent.args[-1],))
-            db.execute("UPDATE orders SET lease_until = lease_until - 100 WHERE agent = ?", (agent.args[-1],))
+    def returned(self, run: str) -> None:
+        """Wait until the claim of a run is over, and it waits for another agent."""
+        until(lambda: run in self.service.upkeep.reap().returned, lambda: self.found(run))
 
     # -- orders ----------------------------------------------------------------------------------
 
     def order(self, flow: str = "works", **given: Any) -> str:
-        new = NewOrder(f"{flow}/d", parameters={"folder": str(self.folder)}, **given)
+        parameters = {"folder": str(self.folder), **given.pop("parameters", {})}
+        new = NewOrder(f"{flow}/d", parameters=parameters, **given)
         return self.service.orders.add([new])[0].run
 
     def found(self, run: str) -> Order:
@@ -118,15 +135,15 @@ class Orders:
         assert found is not None
         return found
 
-    def done(self, run: str) -> FlowRunRow:
+    def done(self, run: str, seconds: float = WAIT) -> FlowRunRow:
         """Wait until an order is done; returns its run."""
-        until(lambda: self.found(run).state is OrderState.DONE, lambda: (self.found(run), self.row(run)))
+        until(lambda: self.found(run).state is OrderState.DONE, lambda: self.shown(run), seconds=seconds)
         return self.row(run)
 
-    def hasten(self, run: str) -> None:
-        """Let the time pass that a recovered order waits."""
-        with closing(sqlite3.connect(self.home / "records.db", timeout=30.0)) as db, db:
-            db.execute("UPDATE orders SET due = 1 WHERE run = ?", (run,))
+    def shown(self, run: str) -> str:
+        """An order, its run, and the end of what its drivers have said."""
+        said = "\n".join(f"{log}:\n{log.read_text()[-2000:]}" for log in (self.home / "jobs").glob(f"{run}*/log"))
+        return f"{self.found(run)}\n{self.row(run)}\n{said}"
 
     # -- what they do ----------------------------------------------------------------------------
 
@@ -138,6 +155,17 @@ class Orders:
     def effects(self) -> list[str]:
         path = self.folder / "effects"
         return path.read_text().splitlines() if path.exists() else []
+
+    def ticks_of(self, flow: str, number: int) -> int:
+        """How many ticks of its schedule a flow completed; sees that each had one run, which had its effect once."""
+        orders = [one for one in self.service.orders.all(deployment=f"{flow}/d", open=False) if one.schedule]
+        assert len({order.key for order in orders}) == len(orders), "two runs of one tick"
+        completed = [order for order in orders if self.row(order.run).state_name == "Completed"]
+        effects = self.effects()
+        again = {order.key: (order.recoveries, order.reason) for order in orders if order.recoveries}
+        assert (effects.count(f"effect {number}"), again) == (len(completed), {})
+        assert not [line for line in effects if line.startswith("overlap")]
+        return len(completed)
 
     def at_gate(self, times: int = 1) -> None:
         until(lambda: sum(line.startswith("at the gate") for line in self.effects()) >= times, self.effects)
@@ -159,18 +187,18 @@ class Orders:
             process.wait(WAIT)
             assert process.stdout is not None
             process.stdout.close()
-        for row in self.records.flow_runs(limit=100):
+        for row in self.records.flow_runs(limit=1000):
             if row.pid and row.ended is None:
-                try:
+                with suppress(ProcessLookupError):
                     os.kill(row.pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
         self.service.close()
         self.records.close()
 
 
-def until(condition: Callable[[], object], told: Callable[[], object] = lambda: None) -> None:
-    end = time.monotonic() + WAIT
-    while not condition():
-        assert time.monotonic() < end, told()
-        time.sleep(0.02)
+def alive(pid: int) -> bool:
+    """Whether there is a process of this number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

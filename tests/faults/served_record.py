@@ -1,4 +1,4 @@
-"""A server of the record in a SQLite file, in a process of its own: `served_record.py FILE PORT [FOLDER]`.
+"""A server of a record in a process of its own: `served_record.py FILE-OR-ADDRESS PORT [FOLDER]`.
 
 It stops for ever, and makes a file of the same name beside it, where FOLDER has one of these: `hold-commit` (rows are
 written and not committed), `hold-answer` (a frame is committed and not answered).
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
+from anabranch.records import open_records
 from anabranch.records.served import ServedRecord
 from anabranch.records.service.memory import memory_service
-from anabranch.records.sqlite import SqliteRecords
 from anabranch.server.app import make_app
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def hold(folder: Path | None, what: str) -> None:
 
 
 def main(path: str, port: int, folder: Path | None) -> None:
-    records = SqliteRecords(path)
+    records: Any = open_records(path)
     database = records.database
     transaction = database.transaction
 
@@ -40,7 +40,7 @@ def main(path: str, port: int, folder: Path | None) -> None:
             yield
             hold(folder, "commit")
 
-    database.transaction = held  # type: ignore[method-assign]
+    database.transaction = held
     served = ServedRecord(records)
     frame = served.frame
 

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from anabranch.core.orders import Agent, OrderState
-from tests.faults.ordering import WAIT, Orders, until
+from tests.faults import hurried
+from tests.faults.ordering import LEASE, SOON, Orders, alive
+from tests.waiting import WAIT, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,31 +22,43 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(180)
 EFFECTS = ["effect 0", "at the gate 0"]
+EVERYWHERE = pytest.mark.parametrize(
+    "orders", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True
+)
 
 
 @pytest.fixture
-def orders(tmp_path: Path) -> Iterator[Orders]:
-    one = Orders(tmp_path)
+def orders(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Orders]:
+    """In a file, or where a test says so in PostgreSQL; leases and pauses are over soon."""
+    postgres = getattr(request, "param", "sqlite") == "postgres"
+    where = str(request.getfixturevalue("postgres_address")) if postgres else ""
+    hurried.hurry(SOON, monkeypatch.setattr)
+    one = Orders(tmp_path, where=where, hurried=SOON)
     yield one
     one.close()
 
 
+def seen(orders: Orders, agent: subprocess.Popen[str]) -> float:
+    """When the service heard of an agent last; 0.0: it does not know it."""
+    return next((one.seen for one in orders.service.claims.agents() if one.id == orders.id_of(agent)), 0.0)
+
+
+@EVERYWHERE
 def test_an_agent_killed_between_claim_and_launch_28(orders: Orders) -> None:
     run = orders.order()
     first = orders.agent("before")
     orders.held()
     orders.kill(first)
     assert orders.found(run).state is OrderState.CLAIMED
-    orders.lose(first)
-    assert orders.service.upkeep.reap().returned == [run]
+    orders.returned(run)
     orders.mark.unlink()
-    orders.hasten(run)
     orders.agent()
     assert orders.done(run).state_name == "Completed"
     assert orders.effects() == EFFECTS
     assert orders.found(run).token == 2
 
 
+@EVERYWHERE
 def test_an_agent_killed_after_launch_before_it_told_the_handle_29(orders: Orders) -> None:
     orders.gate.touch()
     run = orders.order()
@@ -52,10 +66,11 @@ def test_an_agent_killed_after_launch_before_it_told_the_handle_29(orders: Order
     orders.held()
     orders.kill(first)
     orders.at_gate()
-    orders.lose(first)
     second = orders.agent()
-    assert orders.service.upkeep.reap().returned == []
-    until(lambda: second.args[-1] in {agent.id for agent in orders.service.claims.agents()})
+    until(lambda: orders.service.upkeep.now() - seen(orders, first) > LEASE)  # the first is lost by then
+    reaped = orders.service.upkeep.reap()
+    assert (reaped.returned, reaped.recovered) == ([], [])
+    until(lambda: seen(orders, second))
     orders.gate.unlink()
     assert orders.done(run).state_name == "Completed"
     assert orders.effects() == EFFECTS
@@ -84,16 +99,15 @@ def test_a_claim_that_is_launched_twice_30(orders: Orders, tmp_path: Path) -> No
     assert orders.effects() == EFFECTS
 
 
+@EVERYWHERE
 def test_an_agent_stopped_over_its_lease_and_woken_32(orders: Orders) -> None:
     """What it has claimed and not launched is another one's by then: its late driver does not begin."""
     run = orders.order()
     first = orders.agent("before")
     orders.held()
     first.send_signal(signal.SIGSTOP)
-    orders.lose(first)
-    assert orders.service.upkeep.reap().returned == [run]
+    orders.returned(run)
     orders.mark.unlink()
-    orders.hasten(run)
     orders.agent()
     assert orders.done(run).state_name == "Completed"
     first.send_signal(signal.SIGCONT)
@@ -104,6 +118,7 @@ def test_an_agent_stopped_over_its_lease_and_woken_32(orders: Orders) -> None:
     assert orders.found(run).token == 2
 
 
+@EVERYWHERE
 def test_a_killed_driver_is_known_at_once_and_its_run_goes_on_37(orders: Orders) -> None:
     orders.gate.touch()
     run = orders.order()
@@ -115,7 +130,6 @@ def test_a_killed_driver_is_known_at_once_and_its_run_goes_on_37(orders: Orders)
     until(lambda: orders.found(run).state is OrderState.WAITING)
     print(f"known after {time.monotonic() - killed:.2f} s")
     assert "SIGKILL" in orders.found(run).reason
-    orders.hasten(run)
     orders.at_gate(2)
     orders.gate.unlink()
     assert orders.done(run).state_name == "Completed"
@@ -123,6 +137,7 @@ def test_a_killed_driver_is_known_at_once_and_its_run_goes_on_37(orders: Orders)
     assert orders.found(run).recoveries == 1
 
 
+@EVERYWHERE
 def test_a_restarted_agent_has_the_drivers_of_the_one_before_40(orders: Orders) -> None:
     orders.gate.touch()
     run = orders.order()
@@ -131,12 +146,10 @@ def test_a_restarted_agent_has_the_drivers_of_the_one_before_40(orders: Orders) 
     orders.recorded(run)
     until(lambda: orders.found(run).handle)
     orders.kill(first)
-    orders.lose(first)
     second = orders.agent()
-    until(lambda: orders.found(run).agent == second.args[-1])
+    until(lambda: orders.found(run).agent == orders.id_of(second))
     orders.kill_driver(run)  # it looks at what it has adopted
     until(lambda: orders.found(run).state is OrderState.WAITING)
-    orders.hasten(run)
     orders.at_gate(2)
     orders.gate.unlink()
     assert orders.done(run).state_name == "Completed"
@@ -151,7 +164,6 @@ def test_three_recoveries_then_it_gives_up_43(orders: Orders) -> None:
         orders.at_gate(times)
         orders.kill_driver(run)
         until(lambda: orders.found(run).state is not OrderState.BEGUN)
-        orders.hasten(run)
     row = orders.done(run)
     assert row.state_name == "Crashed"
     assert row.message.startswith("gave up after 3 recoveries: ")
@@ -197,5 +209,4 @@ def test_a_driver_that_ignores_its_cancel_is_killed_44(orders: Orders) -> None:
     pid = orders.row(run).pid
     assert orders.service.orders.cancel(run, grace=1.0)
     assert orders.done(run).state_name == "Cancelled"
-    with pytest.raises(ProcessLookupError):
-        until(lambda: os.kill(pid, 0) is not None)
+    until(lambda: not alive(pid))

@@ -30,9 +30,12 @@ def test_a_round(kind: str, seed: int) -> None:
     assert round.done
 
 
-@pytest.mark.timeout(240)
-def test_a_round_of_the_service() -> None:
-    round = ServiceRound(1101, seconds=3.0, wanted=4)
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(
+    "seed", [1100, pytest.param(1101, marks=[pytest.mark.postgres, pytest.mark.nightly("by day one on a file")])]
+)
+def test_a_round_of_the_service(seed: int) -> None:
+    round = ServiceRound(seed, seconds=3.0, wanted=4)
     round.play()
     assert round.runs >= 4
     assert round.done

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import sqlite3
-import subprocess
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -24,26 +22,11 @@ from anabranch.session import Session
 from anabranch.settings import Settings
 from tests.acceptance.resuming import Ledger
 from tests.chaos.checks import accepted_once
+from tests.faults.disks import MIB, fill, sound
 from tests.faults.workers import WAIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-MIB = 1 << 20
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 12 MiB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    if os.geteuid() != 0:
-        pytest.skip("a tiny disk can only be mounted by root")
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", folder], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"a tiny disk cannot be mounted here: {done.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
 
 
 @pytest.fixture
@@ -83,25 +66,6 @@ def refused(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 
     monkeypatch.setattr(Writer, "_commit", commit)
     return seen
-
-
-def fill(path: Path) -> None:
-    """A file that leaves no byte free."""
-    size = MIB
-    with open(path, "wb", buffering=0) as file:
-        while size:
-            try:
-                file.write(bytes(size))
-            except OSError as error:
-                if error.errno != errno.ENOSPC:
-                    raise
-                size //= 2
-    assert os.statvfs(path).f_bavail == 0
-
-
-def sound(records: Path) -> bool:
-    with closing(sqlite3.connect(records)) as database:
-        return database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
 def test_a_result_that_finds_no_room_fails_its_task_and_no_other(

@@ -1,4 +1,4 @@
-"""Servers that are killed, restarted and away under drivers: each row is in the record once (faults 1 to 4)."""
+"""Servers that are killed, restarted and away under drivers: each row is in the record once (faults 1 to 4, 18)."""
 
 from __future__ import annotations
 
@@ -6,50 +6,48 @@ import os
 import random
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from anabranch.core.runs import LogRow
+from anabranch.records import open_records
 from anabranch.records.remote import RemoteRecords
 from tests.beds import free_ports
+from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
+pytestmark = pytest.mark.timeout(250)
 WAIT = 120.0
 SCRIPT = Path(__file__).with_name("served_record.py")
-
-
-def until(check: Callable[[], bool]) -> None:
-    """Wait for what no event tells of."""
-    pause, end = threading.Event(), time.monotonic() + WAIT
-    while not check():
-        assert time.monotonic() < end, "it did not come to pass"
-        pause.wait(0.01)
+PUSH = [sys.executable, "-m", "anabranch", "records", "push"]
 
 
 class Served:
-    """A server at one port, which can be killed and started again."""
+    """A server at one port, which can be killed and started again.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        place: of its record; "": a file in the folder.
+    """
+
+    def __init__(self, folder: Path, place: str = "") -> None:
         self.folder = folder
-        self.path = folder / "served.db"
+        self.place = place or str(folder / "served.db")
         # Below those that the system gives to clients: one of these may have it while the server is dead.
         self.port = free_ports(21000, 1)
         self.address = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        self._process = subprocess.Popen([sys.executable, SCRIPT, self.path, str(self.port), self.folder])
-        until(self._answers)
+        self._process = subprocess.Popen([sys.executable, SCRIPT, self.place, str(self.port), self.folder])
+        until(self._answers, seconds=WAIT)
 
     def _answers(self) -> bool:
         assert self._process is not None
@@ -60,30 +58,40 @@ class Served:
     def kill(self) -> None:
         if self._process is not None:
             os.kill(self._process.pid, signal.SIGKILL)
-            self._process.wait(WAIT)
+            assert self._process.wait(WAIT) == -signal.SIGKILL
             self._process = None
+
+    def asked(self, sql: str) -> list[Any]:
+        """The rows of a query."""
+        with closing(open_records(self.place)) as records, records.database.opened() as db:  # type: ignore[union-attr]
+            return db.execute(sql).fetchall()
 
     def lines(self) -> list[tuple[str, int]]:
         """The driver and the number of each line in the record, in the order in which they were written."""
-        if not self.path.exists():
-            return []
-        with closing(sqlite3.connect(self.path)) as db:
-            return [(name, int(at)) for name, at in db.execute("SELECT logger, at FROM logs ORDER BY id")]
+        return [(name, int(at)) for name, at in self.asked("SELECT logger, at FROM logs ORDER BY id")]
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Served]:
-    made = Served(tmp_path)
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
+    """Of a record in a file, or where a test says so in PostgreSQL."""
+    postgres = getattr(request, "param", "sqlite") == "postgres"
+    made = Served(tmp_path, str(request.getfixturevalue("postgres_address")) if postgres else "")
     yield made
     made.kill()
+
+
+EVERYWHERE = pytest.mark.parametrize(
+    "server", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True
+)
 
 
 def line(name: str, number: int) -> LogRow:
     return LogRow(float(number), 20, name, "a line", "run-1")
 
 
+@EVERYWHERE
 @pytest.mark.parametrize("what", ["commit", "answer"])
-def test_a_server_killed_in_a_commit_or_before_its_answer_has_each_row_once(server: Served, what: str) -> None:
+def test_a_server_killed_in_a_commit_or_before_its_answer_has_each_row_once_1_2(server: Served, what: str) -> None:
     server.start()
     records = RemoteRecords(server.address, server.folder / "home")
     records.append([line("one", 0)])
@@ -101,12 +109,18 @@ def test_a_server_killed_in_a_commit_or_before_its_answer_has_each_row_once(serv
     assert server.lines() == [("one", 0), ("one", 1), ("one", 2)]
 
 
-def test_a_server_that_is_killed_again_and_again_under_drivers_has_each_row_once_and_in_order(server: Served) -> None:
+@EVERYWHERE
+@pytest.mark.parametrize(
+    ("restarts", "drivers"), [(4, 4), pytest.param(20, 10, marks=pytest.mark.nightly("twenty starts of a server"))]
+)
+def test_a_server_that_is_killed_again_and_again_under_drivers_has_each_row_once_and_in_order_4(
+    server: Served, restarts: int, drivers: int
+) -> None:
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     rng = random.Random(seed)
     stop = threading.Event()
-    told = dict.fromkeys(("a", "b", "c", "d"), 0)
+    told = dict.fromkeys((f"driver {number}" for number in range(drivers)), 0)
 
     def drive(name: str) -> None:
         records = RemoteRecords(server.address, server.folder / name, commit_interval=0.001)
@@ -121,7 +135,7 @@ def test_a_server_that_is_killed_again_and_again_under_drivers_has_each_row_once
     threads = [threading.Thread(target=drive, args=(name,)) for name in told]
     for thread in threads:
         thread.start()
-    for _ in range(4):
+    for _ in range(restarts):
         server.start()
         wanted = len(server.lines()) + rng.randrange(1, 60)
         until(lambda wanted=wanted: len(server.lines()) >= wanted)  # type: ignore[misc]
@@ -152,7 +166,8 @@ assert away() == "done"
 """
 
 
-def test_a_run_whose_server_is_away_all_the_time_ends_well_and_is_sent_by_a_command(server: Served) -> None:
+def outbox_of_a_run(server: Served) -> tuple[dict[str, str], Path]:
+    """Run a program while its server is away; returns the environment of the next, and the file that it left."""
     home = server.folder / "home"
     environment = {**os.environ, "ANABRANCH_HOME": str(home), "ANABRANCH_RECORDS": server.address}
     done = subprocess.run(
@@ -161,18 +176,48 @@ def test_a_run_whose_server_is_away_all_the_time_ends_well_and_is_sent_by_a_comm
     assert done.returncode == 0, done.stderr
     assert "anabranch records push" in done.stderr
     [left] = (home / "outbox").iterdir()
-    push = [sys.executable, "-m", "anabranch", "records", "push"]
-    early = subprocess.run(push, env=environment, capture_output=True, text=True, timeout=WAIT, check=False)
+    return environment, left
+
+
+def is_whole(server: Served) -> None:
+    """The run of `PROGRAM` is in the record, once."""
+    assert server.asked("SELECT state_name FROM flow_runs") == [("Completed",)]
+    [(counts,)] = server.asked("SELECT counts FROM maps")
+    assert "20000" in str(counts)
+    assert server.asked("SELECT count(*) FROM logs WHERE message = 'a line of it'") == [(1,)]
+
+
+def test_a_run_whose_server_is_away_all_the_time_ends_well_and_is_sent_by_a_command_3(server: Served) -> None:
+    environment, left = outbox_of_a_run(server)
+    early = subprocess.run(PUSH, env=environment, capture_output=True, text=True, timeout=WAIT, check=False)
     assert early.returncode == 1
     assert server.address in early.stderr + early.stdout
     assert left.exists()
     server.start()
-    late = subprocess.run(push, env=environment, capture_output=True, text=True, timeout=WAIT, check=False)
+    late = subprocess.run(PUSH, env=environment, capture_output=True, text=True, timeout=WAIT, check=False)
     assert late.returncode == 0, late.stderr
     assert not left.exists()
-    with closing(sqlite3.connect(server.path)) as db:
-        [(state,)] = db.execute("SELECT state_name FROM flow_runs").fetchall()
-        [(counts,)] = db.execute("SELECT counts FROM maps").fetchall()
-    assert state == "Completed"
-    assert "20000" in counts
-    assert [name for name, _ in server.lines()]
+    is_whole(server)
+
+
+def test_two_programs_send_one_outbox_and_the_first_is_killed_meanwhile_18(server: Served) -> None:
+    """The first is held in the middle, with a frame in the record that nobody has answered; the second takes over."""
+    environment, left = outbox_of_a_run(server)
+    (server.folder / "hold-answer").touch()
+    server.start()
+    with subprocess.Popen(PUSH, env=environment) as first:
+        until((server.folder / "held-answer").exists)
+        second = subprocess.run(PUSH, env=environment, capture_output=True, text=True, timeout=WAIT, check=False)
+        assert left.exists(), f"another program sends it: {second.stderr}"
+        assert first.poll() is None
+        first.kill()
+    assert first.returncode == -signal.SIGKILL
+    server.kill()
+    (server.folder / "hold-answer").unlink()
+    server.start()
+    programs = [subprocess.Popen(PUSH, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    told = [program.communicate(timeout=WAIT)[1] for program in programs]
+    assert 0 in [program.returncode for program in programs], told
+    assert all(not one.returncode or "by another program" in said for one, said in zip(programs, told, strict=True))
+    assert not left.exists()
+    is_whole(server)

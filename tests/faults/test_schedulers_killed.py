@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from anabranch.core.service import Service
 
+pytestmark = pytest.mark.timeout(250)
 
 # A scheduler that stops at a place and says so: with the schedule read, its order inserted, or all committed.
 SCHEDULER = """
@@ -85,6 +87,7 @@ def test_a_scheduler_killed_at_a_tick(where: str, service: Service, place: str) 
             other.start()
         finally:
             killed.kill()
+    assert killed.returncode == -signal.SIGKILL
     other.join()
     assert [order.due for order in service.orders.all(deployment="etl/daily")] == [10.0, 20.0, 30.0, 40.0]
     assert service.schedules.due(40.0) == []

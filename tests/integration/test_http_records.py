@@ -29,14 +29,15 @@ from anabranch.settings import Settings
 from tests.acceptance.resuming import Ledger, fails
 from tests.beds import free_ports
 from tests.servers import served, served_records
+from tests.waiting import WAIT, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from anabranch.core.runs import Records
 
-WAIT = 60.0
+pytestmark = pytest.mark.timeout(250)
 
 
 @contextmanager
@@ -55,14 +56,6 @@ def program(address: str, home: Path, **more: Any) -> Iterator[Session]:
 def address(tmp_path: Path) -> Iterator[str]:
     with served_records(tmp_path / "served.db") as found:
         yield found
-
-
-def until(check: Callable[[], object]) -> None:
-    """Wait for what no event tells of."""
-    pause, end = threading.Event(), time.monotonic() + WAIT
-    while not check():
-        assert time.monotonic() < end, "it did not come to pass"
-        pause.wait(0.01)
 
 
 def runs_of(place: Path) -> list[FlowRunRow]:

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,13 +18,13 @@ from anabranch.core.processes import host_name, process_alive, process_started
 from anabranch.launch import script
 from anabranch.launch.keeper import EXIT
 from anabranch.launch.process import ProcessLauncher, here
+from tests.waiting import WAIT, until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from anabranch.core.launching import Sight
 
-DEADLINE = 50.0
 TELLS = """
 import signal, sys
 signal.signal(signal.SIGUSR1, lambda *_: sys.exit(7))
@@ -39,11 +38,11 @@ def job(tmp_path: Path, *command: str, walltime: float = 0.0) -> Job:
 
 
 def ended(reference: Reference) -> Sight:
-    until = time.monotonic() + DEADLINE
-    while (seen := ProcessLauncher().look([reference])[reference]).phase is Phase.RUNNING:
-        assert time.monotonic() < until
-        time.sleep(0.05)
-    return seen
+    def seen() -> Sight:
+        return ProcessLauncher().look([reference])[reference]
+
+    until(lambda: seen().phase is not Phase.RUNNING, seen)
+    return seen()
 
 
 def pid(reference: Reference) -> int:
@@ -51,10 +50,7 @@ def pid(reference: Reference) -> int:
 
 
 def up(reference: Reference) -> None:
-    until = time.monotonic() + DEADLINE
-    while "up" not in ProcessLauncher().logs(reference):
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    until(lambda: "up" in ProcessLauncher().logs(reference))
 
 
 def test_signals_reach_the_job(tmp_path: Path) -> None:
@@ -87,8 +83,7 @@ def test_a_job_whose_keeper_was_killed_runs_to_its_end(tmp_path: Path) -> None:
     reference = ProcessLauncher().start(job(tmp_path, "/bin/sh", "-c", f"echo up; read x <{gate}"))
     up(reference)
     os.kill(pid(reference), signal.SIGKILL)
-    while process_alive(pid(reference)):
-        time.sleep(0.02)
+    until(lambda: not process_alive(pid(reference)))
     assert ProcessLauncher().look([reference])[reference].phase is Phase.RUNNING
     gate.write_text("go\n")  # the job itself ends
     seen = ended(reference)
@@ -132,7 +127,7 @@ def test_two_starts_at_once_start_one_job(tmp_path: Path) -> None:
         assert one.stdin is not None
         one.stdin.write("g")
         one.stdin.flush()
-    told = [one.communicate(timeout=DEADLINE)[0] for one in starters]
+    told = [one.communicate(timeout=WAIT)[0] for one in starters]
     assert len(set(told)) == 1
     reference = Reference("process", told[0].strip(), "job", str(tmp_path / "job"))
     assert ended(reference).code == 0

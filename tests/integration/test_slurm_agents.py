@@ -8,7 +8,9 @@ import pytest
 
 from anabranch.core.orders import Pool
 from anabranch.serving.agent import Wanted, agent_of
-from tests.faults.ordering import Orders, until
+from tests.faults import hurried
+from tests.faults.ordering import SOON, Orders
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +20,8 @@ pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("slurm"), pytest.mark.t
 
 
 @pytest.fixture
-def orders(tmp_path: Path) -> Iterator[Orders]:
+def orders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Orders]:
+    hurried.hurry(SOON, monkeypatch.setattr)
     one = Orders(tmp_path, pools=[Pool("cluster", "slurm")], work_pool_name="cluster", job_variables={"walltime": "5m"})
     yield one
     one.close()
@@ -43,7 +46,6 @@ def test_a_job_that_slurm_loses_is_known_and_its_run_goes_on(orders: Orders) -> 
         orders.at_gate()
         orders.kill_driver(run)
         until(lambda: orders.found(run).recoveries == 1)
-        orders.hasten(run)
         orders.at_gate(2)
         orders.gate.unlink()
         assert orders.done(run).state_name == "Completed"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +16,14 @@ from anabranch.deploy import Deployment
 from anabranch.runs import submitted_flows
 from tests.integration.documents.repositories import Repository
 from tests.integration.serving.played import PlayedAgent
+from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from anabranch.core.service import Service
 
+pytestmark = pytest.mark.timeout(250)
 CODE = """
 from datetime import date
 from pathlib import Path
@@ -55,17 +55,6 @@ def deployment(name: str, **given: Any) -> Deployment:
     rule = {"size": {"type": "integer"}, "day": {"format": "date", "type": "string"}, "key": {}}
     schema = {"type": "object", "properties": rule, "required": ["day"], "additionalProperties": False}
     return Deployment(name, parameter_schema=schema, **found)
-
-
-def until(condition: Callable[[], Any]) -> Any:
-    """Wait for a condition, as long as a busy machine may take."""
-    waiting = threading.Event()
-    for _ in range(6000):
-        found = condition()
-        if found:
-            return found
-        waiting.wait(0.02)
-    pytest.fail("it never came")
 
 
 # -- outside of flows ----------------------------------------------------------------------------

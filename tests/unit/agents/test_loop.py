@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,9 +18,10 @@ from anabranch.core.errors import AccessError, LaunchError, RecordsError, Servic
 from anabranch.core.ids import Ids
 from anabranch.core.launching import Phase, Reference, Sight
 from anabranch.core.orders import Agent, Claim, Heard, Order
+from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from anabranch.core.launching import Job
@@ -138,13 +138,6 @@ def running(tmp_path: Path) -> Iterator[Running]:
     one.launcher.gate.set()
     one.loop.stop()
     assert one.ended()
-
-
-def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 def claim() -> Claim:

@@ -1,0 +1,55 @@
+"""A program that is stopped in a transaction, with its pool locked: others go on without it (fault 32)."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from anabranch.core.deployments import DeploymentRow
+from anabranch.core.orders import Agent, NewOrder
+from anabranch.records import open_service
+
+pytestmark = [pytest.mark.timeout(60), pytest.mark.postgres]
+
+HOLDER = """
+import sys
+from anabranch.records import open_service, postgres
+
+postgres._MOST_IDLE = 1000
+service = open_service(sys.argv[1])
+ledger = service.orders._ledger
+with ledger.write() as db:
+    ledger.lock_pool(db, "default")
+    print("there", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_its_lock_on_a_pool_is_let_go_and_it_hears_of_that_when_it_is_woken_32(postgres_address: str) -> None:
+    service = open_service(postgres_address)
+    service.deployments.apply(DeploymentRow("", "etl", "daily"))
+    run = service.orders.add([NewOrder("etl/daily")])[0].run
+    agent = service.claims.join(Agent("", "a"))
+    command = [sys.executable, "-c", HOLDER, postgres_address]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "there\n"
+            holder.send_signal(signal.SIGSTOP)
+            began = time.monotonic()
+            assert [claim.order.run for claim in service.claims.claim(agent.id, 1)] == [run]
+            print(f"claimed after {time.monotonic() - began:.1f} s")
+            holder.send_signal(signal.SIGCONT)
+            _, told = holder.communicate("go\n", timeout=50)
+            assert holder.returncode == 1
+            assert "cannot be used" in told
+            assert "idle-in-transaction timeout" in told
+        finally:
+            holder.kill()
+    service.close()

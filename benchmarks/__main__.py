@@ -14,8 +14,9 @@ from pathlib import Path
 from benchmarks import plan, report, tables
 from benchmarks.contests import FAN_OUT, LATENCY
 from benchmarks.measure import ADDRESS
+from benchmarks.peers import ROOT
 from benchmarks.registry import NAMES, find
-from benchmarks.sampling import ROOT, Journal, adopt_orphans, judge, take_all
+from benchmarks.sampling import Journal, adopt_orphans, judge, take_all
 from benchmarks.systems import BY_NAME, SYSTEMS, System
 
 DOCUMENT = ROOT / "docs" / "benchmarks.md"

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import anabranch
 from benchmarks import plots, tables
 from benchmarks.contests import FAN_OUT, LATENCY
+from benchmarks.peers import ROOT
 from benchmarks.registry import NAMES, find
 from benchmarks.rows import short
-from benchmarks.sampling import NOISY, ROOT, judge
+from benchmarks.sampling import NOISY, judge
 
 if TYPE_CHECKING:
     from benchmarks.sampling import Journal, Verdict

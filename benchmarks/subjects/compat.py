@@ -102,7 +102,7 @@ ROWS = (
         ),
         peer=beside_a_server, peer_name="the same script with Prefect 3, whose server runs already on this machine",
         others={ALONE: by_itself}, apart={"peer": "prefect", ALONE: "prefect"}, most=3, seconds=300.0,
-        unfair="Prefect's clock stops before its server has stored all runs, and ours before the last commit of the record",
+        unfair="Prefect's clock stops before its server has stored all runs, and ours before its last commit",
     ),
     Row(
         "compat_import", "`from prefect import flow, task` under anabranch.compat, above a bare start",

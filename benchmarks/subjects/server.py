@@ -49,7 +49,8 @@ def resting(quick: bool) -> Figures:
         server = place.server()
         place.up()
         with place.service() as service:
-            every = [Interval(slug=f"s{n}", interval=WEEK.total_seconds(), anchor_date=tomorrow) for n in range(SCHEDULES)]
+            each = WEEK.total_seconds()
+            every = [Interval(slug=f"s{n}", interval=each, anchor_date=tomorrow) for n in range(SCHEDULES)]
             for number in range(_deployments(quick)):
                 row = DeploymentRow("", f"flow{number}", "d", document={"entrypoint": "flows.py:etl"})
                 service.deployments.apply(row, rows(every, service.upkeep.now()))

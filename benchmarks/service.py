@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from anabranch.core.service import Service
 
-WAIT = 120.0  # seconds for anything to happen
+WAIT = 300.0  # seconds for anything to happen
 LOOK = 0.01  # seconds between two looks
 
 

@@ -133,7 +133,7 @@ ROWS = (
         others={AS_IT_COMES: functools.partial(ordered_peer, "")},
         apart={"peer": "prefect", AS_IT_COMES: "prefect"},
         most=3,
-        seconds=600.0,
+        seconds=900.0,
         unfair="its agent waits for it, in another process on the same machine; a file is the record",
     ),
 )

@@ -155,7 +155,7 @@ ROWS = (
             Bar("grows_mb", "MB", ratio_at_most=1.5), Bar("missing", "items", at_most=0),
         ),
         peer=here, peer_name="its record in SQLite", others={PREFECT: prefect}, apart={PREFECT: "prefect"}, most=3,
-        seconds=300.0,
+        seconds=900.0,
     ),
     Row(
         "record_away", "the same, its server away until it has ended", away,

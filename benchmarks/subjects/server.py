@@ -146,7 +146,7 @@ ROWS = (
         "server_start", "the server's command, to its first answer", started,
         (Bar("fresh_s", "s in an empty home", at_most=1.5), Bar("again_s", "s in one that it had before", at_most=1.5)),
         peer=started_peer, peer_name="`prefect server start` with SQLite", apart={"peer": "prefect"}, most=3,
-        seconds=300.0,
+        seconds=900.0,
     ),
     Row(
         "server_idle", "a server at rest, 1,000 schedules, 10 agents", resting,

@@ -149,8 +149,8 @@ ROWS = (
     Row(
         "server_start", "the server's command, to its first answer", started,
         (
-            Bar("fresh_s", "s in an empty home", at_most=1.5), Bar("again_s", "s in one that it had before", at_most=1.5),
-            Bar("processor_s", "s of processor time, in one that it had before"),
+            Bar("fresh_s", "s in an empty home", at_most=1.5), Bar("again_s", "s in one that was there", at_most=1.5),
+            Bar("processor_s", "s of processor time, in one that was there"),
         ),
         peer=started_peer, peer_name="`prefect server start` with SQLite", apart={"peer": "prefect"}, most=3,
         seconds=900.0,

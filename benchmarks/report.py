@@ -139,6 +139,12 @@ the time of an item goes; [profile.md](profile.md) is what it said last.
   Terminal output and logs go to a file.
 {quick}
 """
+CROWDED = 2  # programs a processor, by the load average
+BUSY = (
+    "**Taken on a busy machine.** A time that misses its bar here may hold it where nothing else runs, and is no proof of "
+    "either. A ratio of wall times flatters the side that is done within one slice of the processor; ratios of processor "
+    "time do not."
+)
 UNFAIR = """
 ## What is unfair
 
@@ -234,6 +240,8 @@ def section(part: parts.Part, journal: Journal, verdicts: list[Verdict]) -> str:
     ]
     if about["quick"]:
         out += ["", "**Quick sizes: these figures prove nothing.**"]
+    if min(loads) > CROWDED * int(str(about["machine"]).split()[0]):
+        out += ["", BUSY]
     out += ["", *table(mine), ""]
     if missing := sorted(part.names - {s.row for s in samples}):
         out += [f"Not taken this time: {', '.join(missing)}.", ""]

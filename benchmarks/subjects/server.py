@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.measure import proportional_bytes, status_bytes, tree
+from benchmarks.measure import proportional_bytes, status_bytes, ticks, tree
 from benchmarks.prefect_server import prefect_server
 from benchmarks.rows import Bar, Figures, Row
 from benchmarks.service import home, kill, until
@@ -119,18 +118,6 @@ def at_rest(server: int, agents: list[int], quick: bool) -> Figures:
         "agents_share": used[1] * share,
         "agents_mb": proportional_bytes(both) / 1e6,
     }
-
-
-def ticks(pid: int) -> int:
-    """Processor time of a process and its descendants, ended ones too, in ticks of the clock."""
-    total = 0
-    for one in tree(pid):
-        try:
-            fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        total += sum(int(field) for field in fields[11:15])
-    return total
 
 
 def _tomorrow() -> datetime:

@@ -125,6 +125,14 @@ def test_a_part_of_the_page_is_written_alone() -> None:
     assert not parts.alone(journal), "the page is another one"
 
 
+@pytest.mark.parametrize(("load", "told"), [(3.0, False), (30.0, True)])
+def test_a_part_that_was_taken_on_a_busy_machine_says_so(load: float, told: bool) -> None:
+    journal = Journal({**report.about(False, 1, 120.0, False), "machine": "2 cores (any), 8 GiB"})
+    journal.add(Sample("schedules_idle", "ours", 1.0, {"share": 0.25}, 0.02, load))
+    page = report.with_parts("## What is unfair\n", journal, report.verdicts(journal))
+    assert (report.BUSY in page) == told
+
+
 @MEASURES
 def test_contests_name_who_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     systems = ("ours_threads", "loop", "processpool")

@@ -141,9 +141,9 @@ the time of an item goes; [profile.md](profile.md) is what it said last.
 """
 CROWDED = 2  # programs a processor, by the load average
 BUSY = (
-    "**Taken on a busy machine.** A time that misses its bar here may hold it where nothing else runs, and is no proof of "
-    "either. A ratio of wall times flatters the side that is done within one slice of the processor; ratios of processor "
-    "time do not."
+    "**Taken on a busy machine.** A time that misses its bar here may hold it where nothing else runs, and is no proof "
+    "of either. A ratio of wall times flatters the side that is done within one slice of the processor; ratios of "
+    "processor time do not."
 )
 UNFAIR = """
 ## What is unfair

@@ -118,6 +118,6 @@ ROWS = (
         lambda quick: imported("import anabranch.compat.prefect; ", quick),
         (Bar("processor_s", "s of processor time", at_most=0.3), Bar("above_s", "s")),
         peer=lambda quick: imported("", quick), peer_name="the same line with Prefect 3", apart={"peer": "prefect"},
-        most=3,
+        most=3, seconds=900.0,
     ),
 )  # fmt: skip

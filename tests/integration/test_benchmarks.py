@@ -95,13 +95,13 @@ def test_a_side_that_needs_the_peers_environment_says_that_it_is_not_there(
 ) -> None:
     monkeypatch.setattr(peers, "PYTHON", tmp_path / "nowhere")
     taken: list[str] = []
+    row = find("compat_map")
 
     def take(name: str, side: str, *_: object) -> Sample:
         taken.append(side)
-        return Sample(name, side, 1.0, {"rate": 1.0, "map_s": 1.0, "script_s": 1.0}, 0.02)
+        return Sample(name, side, 1.0, {bar.figure: 1.0 for bar in row.bars}, 0.02)
 
     monkeypatch.setattr(sampling, "take", take)
-    row = find("compat_map")
     samples = list(sampling.take_all(row, True, 2))
     assert taken == ["ours", "ours"]
     assert {s.side: s.error for s in samples if s.error} == dict.fromkeys(row.apart, "not installed: prefect")

@@ -7,6 +7,7 @@ import os
 import platform
 import statistics
 import subprocess
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -230,11 +231,11 @@ def section(part: parts.Part, journal: Journal, verdicts: list[Verdict]) -> str:
     samples = [s for s in journal.samples if s.row in part.names and not s.error]
     loads = [s.load for s in samples] or [0.0]
     loops = [s.calibration_s * 1e3 for s in samples] or [0.0]
-    about = journal.about
+    about, most = journal.about, max(Counter((s.row, s.side) for s in samples).values(), default=0)
     out = [f"## {part.title}", "", part.says, ""]
     out += [
         f"{about['machine']}; anabranch {about['version']}{about['commit']}, Prefect and the others as pinned in "
-        f"`benchmarks/peers.txt`. Medians of up to {about['repeat']} samples a side, taken in turn. Load average "
+        f"`benchmarks/peers.txt`. Medians of up to {most} samples a side, taken in turn. Load average "
         f"{min(loads):.1f} to {max(loads):.1f} after the samples; the loop beside them took {min(loops):.1f} to "
         f"{max(loops):.1f} ms."
     ]

@@ -11,11 +11,12 @@ import os
 import sys
 from pathlib import Path
 
-from benchmarks import plan, report, tables
+from benchmarks import parts, plan, report, tables
 from benchmarks.contests import FAN_OUT, LATENCY
 from benchmarks.measure import ADDRESS
+from benchmarks.peers import ROOT
 from benchmarks.registry import NAMES, find
-from benchmarks.sampling import ROOT, Journal, adopt_orphans, judge, take_all
+from benchmarks.sampling import Journal, adopt_orphans, judge, take_all
 from benchmarks.systems import BY_NAME, SYSTEMS, System
 
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
@@ -35,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     add("--address", help="of a running Dask (tcp://...) or Ray (host:port): that engine's rows, on it")
     add("--json", type=Path, help="write one line a sample to this file")
     add("--from", dest="journals", type=Path, nargs="+", help="measure nothing: take the samples of these files")
-    add("--write-docs", action="store_true", help="write docs/benchmarks.md and its plots")
+    add("--write-docs", action="store_true", help="write docs/benchmarks.md and its plots, or its parts alone")
     return found
 
 
@@ -117,7 +118,9 @@ def main(argv: list[str]) -> int:
         print("\n".join(map(report.line, verdicts)))
     print(report.calibration(journal))
     if given.write_docs:
-        DOCUMENT.write_text(report.document(journal, verdicts))
+        before = DOCUMENT.read_text() if parts.alone(journal) else ""
+        page = report.with_parts(before, journal, verdicts) if before else report.document(journal, verdicts)
+        DOCUMENT.write_text(page)
         print(f"wrote {DOCUMENT.name}")
     ours_failed = [s for s in journal.samples if s.error and s.side.startswith("ours") and not plan.skipped(s)]
     return 1 if ours_failed or any(v.word == "FAILED" for v in verdicts) else 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import tables
 from benchmarks.contests import FAN_OUT
-from benchmarks.sampling import ROOT
+from benchmarks.peers import ROOT
 from benchmarks.systems import BY_NAME
 
 if TYPE_CHECKING:

@@ -7,15 +7,17 @@ import os
 import platform
 import statistics
 import subprocess
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anabranch
-from benchmarks import plots, tables
+from benchmarks import parts, plots, tables
 from benchmarks.contests import FAN_OUT, LATENCY
+from benchmarks.peers import ROOT
 from benchmarks.registry import NAMES, find
 from benchmarks.rows import short
-from benchmarks.sampling import NOISY, ROOT, judge
+from benchmarks.sampling import NOISY, judge
 
 if TYPE_CHECKING:
     from benchmarks.sampling import Journal, Verdict
@@ -138,6 +140,12 @@ the time of an item goes; [profile.md](profile.md) is what it said last.
   Terminal output and logs go to a file.
 {quick}
 """
+CROWDED = 2  # programs a processor, by the load average
+BUSY = (
+    "**Taken on a busy machine.** A time that misses its bar here may hold it where nothing else runs, and is no proof "
+    "of either. A ratio of wall times flatters the side that is done within one slice of the processor; ratios of "
+    "processor time do not."
+)
 UNFAIR = """
 ## What is unfair
 
@@ -195,22 +203,71 @@ def facts(journal: Journal) -> dict[str, Any]:
 
 def document(journal: Journal, verdicts: list[Verdict]) -> str:
     """docs/benchmarks.md as text; draws its plots."""
-    out = [INTRO.format(**facts(journal)), "| " + " | ".join(HEADS) + " |", "|" + "---|" * len(HEADS)]
-    out += ["| " + " | ".join(cells(v)) + " |" for v in verdicts]
+    first = [v for v in verdicts if v.row.name not in parts.APART]
+    out = [INTRO.format(**facts(journal)), *table(first)]
     taken = {sample.row.partition("@")[0] for sample in journal.samples}
     if missing := [name for name in (*NAMES, FAN_OUT, LATENCY) if name not in taken]:
         out += ["", f"Not taken this time: {', '.join(missing)}."]
-    out += ["", "## Peers", ""]
-    seen: set[str] = set()
-    for v in verdicts:
-        if v.row.peer_name and v.row.name not in seen:
-            seen.add(v.row.name)
-            unfair = f" Unfair: {v.row.unfair}." if v.row.unfair else ""
-            out.append(f"- {v.row.what}: {v.row.peer_name}.{unfair}")
-        out += [f"  - {name}: {short(value)} {v.bar.unit}".rstrip() for name, value in v.others.items()]
-    failures = [f"- {v.row.name}: {tables.last_words(v.error)}" for v in verdicts if v.error]
+    out += ["", "## Peers", "", *peers_of(first)]
+    failures = [f"- {v.row.name}: {tables.last_words(v.error)}" for v in first if v.error]
     if failures:
         out += ["", "## Samples that failed", "", *dict.fromkeys(failures)]
     out += tables.sections(journal)
     out += plots.section(journal)
-    return "\n".join(out) + "\n" + UNFAIR
+    page = "\n".join(out) + "\n" + UNFAIR
+    return with_parts(page, journal, verdicts)
+
+
+def with_parts(page: str, journal: Journal, verdicts: list[Verdict]) -> str:
+    """The page with the parts that the journal has rows of, in place of those that it had."""
+    for part in parts.of(journal):
+        page = parts.put(page, part.title, section(part, journal, verdicts))
+    return page
+
+
+def section(part: parts.Part, journal: Journal, verdicts: list[Verdict]) -> str:
+    """A part of the page, with the conditions of its own samples."""
+    mine = [v for v in verdicts if v.row.name in part.names]
+    samples = [s for s in journal.samples if s.row in part.names and not s.error]
+    loads = [s.load for s in samples] or [0.0]
+    loops = [s.calibration_s * 1e3 for s in samples] or [0.0]
+    about, most = journal.about, max(Counter((s.row, s.side) for s in samples).values(), default=0)
+    out = [f"## {part.title}", "", part.says, ""]
+    out += [
+        f"{about['machine']}; anabranch {about['version']}{about['commit']}, Prefect and the others as pinned in "
+        f"`benchmarks/peers.txt`. Medians of up to {most} samples a side, taken in turn. Load average "
+        f"{min(loads):.1f} to {max(loads):.1f} after the samples; the loop beside them took {min(loops):.1f} to "
+        f"{max(loops):.1f} ms."
+    ]
+    if about["quick"]:
+        out += ["", "**Quick sizes: these figures prove nothing.**"]
+    if min(loads) > CROWDED * int(str(about["machine"]).split()[0]):
+        out += ["", BUSY]
+    out += ["", *table(mine), ""]
+    if missing := sorted(part.names - {s.row for s in samples}):
+        out += [f"Not taken this time: {', '.join(missing)}.", ""]
+    out += peers_of(mine)
+    failures = [f"- Failed, {v.row.name}: {tables.last_words(v.error)}" for v in mine if v.error]
+    return "\n".join([*out, *dict.fromkeys(failures)]) + "\n\n"
+
+
+def table(found: list[Verdict]) -> list[str]:
+    return [
+        "| " + " | ".join(HEADS) + " |",
+        "|" + "---|" * len(HEADS),
+        *("| " + " | ".join(cells(v)) + " |" for v in found),
+    ]
+
+
+def peers_of(found: list[Verdict]) -> list[str]:
+    """What the peers of the rows are, and the figures of further ones."""
+    out = []
+    seen: set[str] = set()
+    for v in found:
+        if (v.row.peer_name or v.row.unfair) and v.row.name not in seen:
+            seen.add(v.row.name)
+            unfair = f" Unfair: {v.row.unfair}." if v.row.unfair else ""
+            peer = f": {v.row.peer_name}" if v.row.peer_name else ""
+            out.append(f"- {v.row.what}{peer}.{unfair}")
+        out += [f"  - {name}: {short(value)} {v.bar.unit}".rstrip() for name, value in v.others.items()]
+    return out

@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from benchmarks.measure import tree
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from anabranch.core.service import Service
 
-WAIT = 120.0  # seconds for anything to happen
+WAIT = 300.0  # seconds for anything to happen
 LOOK = 0.01  # seconds between two looks
 
 
@@ -143,7 +145,8 @@ class Postgres:
         self._programs = found or Path(str(where)).parent
         self._data, self.port = folder / "data", free_port()
         self.address = f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
-        self._user: dict[str, Any] = {"user": "nobody", "group": "nogroup", "extra_groups": []} if not os.geteuid() else {}
+        nobody = {"user": "nobody", "group": "nogroup", "extra_groups": []}
+        self._user: dict[str, Any] = {} if os.geteuid() else nobody
         self._data.mkdir(mode=0o700)
         if self._user:
             folder.chmod(0o755)
@@ -170,8 +173,6 @@ class Postgres:
         if self._process is None:
             return time.monotonic()
         # Each connection's process is in a session of its own, so the group is not all.
-        from benchmarks.measure import tree
-
         for pid in tree(self._process.pid):
             try:
                 os.kill(pid, signal.SIGKILL)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks import plan
 from benchmarks.contests import FAN_OUT, LATENCY, Contest
+from benchmarks.peers import ABSENT
 from benchmarks.rows import short
 from benchmarks.systems import BY_NAME, SYSTEMS
 
@@ -50,7 +51,7 @@ def why_not(journal: Journal, row: str, system: str) -> str:
     errors = [s.error for s in journal.samples if s.row == row and s.side == system and s.error]
     if not errors:
         return "-"
-    known = (plan.ABSENT, plan.TOO_SLOW, "stopped")
+    known = (ABSENT, plan.TOO_SLOW, "stopped")
     return next((word for word in known if errors[0].startswith(word)), "FAILED")
 
 

@@ -57,11 +57,12 @@ def mapped(make: Callable[[], Executor], n: int, ours: bool, chunk: int, quick: 
 
 def searched(backend: dict[str, Any], quick: bool) -> Figures:
     """A search of 30 settings in 5 parts of scikit-learn's digits, after a small one has started the workers."""
-    import anabranch  # noqa: F401  (it makes its backend known to joblib)
     from joblib import parallel_config
     from sklearn.datasets import load_digits
     from sklearn.model_selection import GridSearchCV
     from sklearn.svm import SVC
+
+    import anabranch  # noqa: F401  (it makes its backend known to joblib)
 
     x, y = load_digits(return_X_y=True)
     grid = {"C": [0.1, 1, 10], "gamma": [1e-4, 1e-3] if quick else [10.0**-e for e in range(1, 11)]}
@@ -84,7 +85,7 @@ def searched_loky(quick: bool) -> Figures:
 
 
 def heavy(x: Any) -> float:
-    """Rosenbrock's function, after some 0.2 ms of work."""
+    """Rosenbrock's function, after a small factorization."""
     import numpy
     from scipy.optimize import rosen
 
@@ -157,9 +158,9 @@ ROWS = (
         peer=searched_loky, peer_name=LOKY, most=3, seconds=400.0, unfair="the peer keeps no record",
     ),
     Row(
-        "scipy_workers", "differential_evolution, workers of 0.2 ms calls, processes", evolved_ours,
+        "scipy_workers", "differential_evolution with workers=, small calls, processes", evolved_ours,
         (Bar("wall_s", "s"), Bar("minimum", "found")), peer=evolved_pool,
-        peer_name="`map` of multiprocessing.Pool, as SciPy uses it for workers=2", others={ALONE: evolved_alone}, most=3,
-        seconds=400.0, unfair="the peer keeps no record",
+        peer_name="`map` of multiprocessing.Pool, as SciPy uses it for workers=2", others={ALONE: evolved_alone},
+        most=3, seconds=400.0, unfair="the peer keeps no record",
     ),
 )  # fmt: skip

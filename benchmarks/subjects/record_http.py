@@ -12,11 +12,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.measure import expect_sum, flush, in_flow, inc, recorded_seconds, reset_peak, runner_of, status_bytes
+from benchmarks.measure import (
+    expect_sum,
+    flush,
+    in_flow,
+    inc,
+    recorded_seconds,
+    reset_peak,
+    runner_of,
+    seconds_of,
+    status_bytes,
+)
+from benchmarks.prefect_server import prefect_server
 from benchmarks.rows import Bar, Figures, Row
+from benchmarks.service import free_port
+from benchmarks.systems import prefect3
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from benchmarks.systems import FanOut
 
 SECONDS = 60.0  # for a server to start, and for rows to arrive
 SERVER = """
@@ -28,12 +43,6 @@ from anabranch.server.app import make_app
 app = make_app(memory_service(), records=ServedRecord(SqliteRecords(sys.argv[1])))
 uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[2]), log_level="error", lifespan="off", access_log=False)
 """
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        port: int = one.getsockname()[1]
-        return port
 
 
 @contextmanager
@@ -107,6 +116,23 @@ def away(quick: bool) -> Figures:
         return {**figures, "missing": missing(place / "served.db", quick)}
 
 
+def prefect(quick: bool) -> Figures:
+    """A thousand items with Prefect, whose server is on this machine; its clock does not wait for the last row."""
+    with prefect_server() as place:
+        place.server()
+        place.up()
+        place.enter()
+        return prefect3.threads(lambda fan_out, _: _timed(fan_out, 100 if quick else 1_000))
+
+
+def _timed(fan_out: FanOut, n: int) -> Figures:
+    expect_sum(fan_out(10), 10)
+    base = status_bytes("VmRSS")
+    reset_peak()
+    seconds = seconds_of(lambda: expect_sum(fan_out(n), n))
+    return {"rate": n / seconds, "grows_mb": (status_bytes("VmHWM") - base) / 1e6}
+
+
 def missing(path: Path, quick: bool) -> float:
     """Items of the map that are not in the served record."""
     from anabranch.records.blocks import decode
@@ -120,6 +146,7 @@ def missing(path: Path, quick: bool) -> float:
     return count(quick) - max(largest)
 
 
+PREFECT = "Prefect 3, 1,000 items on two threads, its server with SQLite on this machine"
 ROWS = (
     Row(
         "record_http", "map of 1M no-ops, threads, its record over HTTP", over_http,
@@ -127,7 +154,8 @@ ROWS = (
             Bar("wall_s", "s", ratio_at_most=1.1), Bar("rate", "items/s", at_least=300_000),
             Bar("grows_mb", "MB", ratio_at_most=1.5), Bar("missing", "items", at_most=0),
         ),
-        peer=here, peer_name="its record in SQLite", most=3,
+        peer=here, peer_name="its record in SQLite", others={PREFECT: prefect}, apart={PREFECT: "prefect"}, most=3,
+        seconds=900.0,
     ),
     Row(
         "record_away", "the same, its server away until it has ended", away,

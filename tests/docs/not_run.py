@@ -7,7 +7,7 @@ NOT_RUN: dict[str, dict[str, int]] = {
     "CONTRIBUTING.md": {"make test runs this test": 1},
     "docs/clusters.md": {"needs a cluster that runs already": 1, "needs Slurm": 3, "needs Kubernetes": 2},
     "docs/first_steps.md": {"installs": 1},
-    "docs/howto/measure.md": {"needs a cluster that runs already": 1},
+    "docs/howto/measure.md": {"needs a cluster that runs already": 1, "needs Prefect": 1},
     "docs/howto/schedule.md": {"runs until Ctrl-C": 2},
     "docs/hpc.md": {"installs": 1, "needs Slurm": 7, "needs submitit": 1},
     "docs/kubernetes.md": {"needs podman": 1, "needs Kubernetes": 6},

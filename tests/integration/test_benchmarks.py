@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as main
-from benchmarks import peers, plan, plots, profile, report, tables
+from benchmarks import parts, peers, plan, plots, profile, report, sampling, tables
 from benchmarks.contests import FAN_OUT, LATENCY
 from benchmarks.engines import Engine
 from benchmarks.registry import NAMES, find
@@ -78,6 +78,59 @@ def test_the_other_kinds_of_rows_measure_too(tmp_path: Path) -> None:
     samples = run(tmp_path / "figures.json", "--only", ",".join(rows), seconds=170)
     assert {s["row"] for s in samples if s["side"] == "ours"} == set(rows)
     check(samples)
+
+
+@MEASURES
+@pytest.mark.timeout(300)
+def test_rows_of_the_service_measure_too(tmp_path: Path) -> None:
+    """One of each file; what Prefect would do beside them is not asked where it is not installed."""
+    rows = ("ordered", "server_start", "recovery_driver", "compat_import", "executor_map_processes")
+    samples = run(tmp_path / "figures.json", "--only", ",".join(rows), seconds=290)
+    assert {s["row"] for s in samples if s["side"] == "ours"} == set(rows)
+    check([s for s in samples if s["side"] == "ours"])
+
+
+def test_a_side_that_needs_the_peers_environment_says_that_it_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peers, "PYTHON", tmp_path / "nowhere")
+    taken: list[str] = []
+    row = find("compat_map")
+
+    def take(name: str, side: str, *_: object) -> Sample:
+        taken.append(side)
+        return Sample(name, side, 1.0, {bar.figure: 1.0 for bar in row.bars}, 0.02)
+
+    monkeypatch.setattr(sampling, "take", take)
+    samples = list(sampling.take_all(row, True, 2))
+    assert taken == ["ours", "ours"]
+    assert {s.side: s.error for s in samples if s.error} == dict.fromkeys(row.apart, "not installed: prefect")
+    assert {verdict.word for verdict in judge(row, samples, 0.02)} == {"MISS", "-"}, "no ratio without a peer"
+
+
+def test_a_part_of_the_page_is_written_alone() -> None:
+    page = "# Benchmarks\n\n| old |\n\n## What is unfair\n\n- much\n"
+    journal = Journal(report.about(False, 1, 120.0, False))
+    journal.add(Sample("schedules_idle", "ours", 1.0, {"share": 0.25}, 0.02, 3.0))
+    assert parts.alone(journal)
+    once = report.with_parts(page, journal, report.verdicts(journal))
+    assert "| old |" in once
+    assert once.index("## The service\n") < once.index("## What is unfair\n\n- much\n")
+    assert "| share | <= 1 % of a core | 0.25 % of a core | - | - | pass |" in once
+    journal.samples[0].figures["share"] = 2.0
+    again = report.with_parts(once, journal, report.verdicts(journal))
+    assert again.count("## The service\n") == 1
+    assert "| 2 % of a core | - | - | MISS |" in again
+    journal.add(Sample("call", "ours", 1.0, {"us_each": 30.0}, 0.02))
+    assert not parts.alone(journal), "the page is another one"
+
+
+@pytest.mark.parametrize(("load", "told"), [(3.0, False), (30.0, True)])
+def test_a_part_that_was_taken_on_a_busy_machine_says_so(load: float, told: bool) -> None:
+    journal = Journal({**report.about(False, 1, 120.0, False), "machine": "2 cores (any), 8 GiB"})
+    journal.add(Sample("schedules_idle", "ours", 1.0, {"share": 0.25}, 0.02, load))
+    page = report.with_parts("## What is unfair\n", journal, report.verdicts(journal))
+    assert (report.BUSY in page) == told
 
 
 @MEASURES

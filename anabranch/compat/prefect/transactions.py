@@ -39,7 +39,7 @@ class _Kept(kept.Kept):
             self.store.wait_for_lock(key)
 
     def held(self, key: str) -> ResultRecord:
-        return self.store.read(key, self.holder)  # type: ignore[no-any-return]
+        return self.store.read(key, self.holder)
 
     def write(self, key: str, value: Any, *, expires: float | None = None) -> int:
         if isinstance(value, ResultRecord):
@@ -70,9 +70,10 @@ class Transaction(ours.Transaction):
         if self.store is None:
             around: Any = self.parent
             self.store = getattr(around, "store", None) or ResultStore()  # type: ignore[assignment]
-        if not isinstance(self.store, ResultStore):
-            return self.store
-        return _Kept(self.store, None if self.lease is None else self.lease.owner)
+        store: Any = self.store
+        if not isinstance(store, ResultStore):
+            return store
+        return _Kept(store, None if self.lease is None else self.lease.owner)
 
     @classmethod
     def get_active(cls) -> Any:

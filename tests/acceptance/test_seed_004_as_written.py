@@ -1,9 +1,9 @@
 """Seed 004, block by block and character by character, under `python -m anabranch.compat prefect`.
 
 The blocks lie in `seed_004/`, a file each. Sleeps and retry delays are a hundredth as long; random numbers are drawn
-from a seed. A block without a call of its own is called here, in the words of the text around it.
+from a seed. A block without a call of its own is called here.
 
-Not Python, and tested elsewhere: the server and its profiles (`test_seed_commands.py`). The text alone, without a block:
+Not Python, and tested elsewhere: the server and its profiles (`test_seed_commands.py`). Without a block of its own:
 task runners (`prefect_programs/dask_runner.py`, `process_runner.py`), work pools, automations, Prefect Cloud.
 """
 

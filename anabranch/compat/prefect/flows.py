@@ -20,6 +20,7 @@ from anabranch.compat.prefect.utilities.parameter_schemas import ParameterSchema
 from anabranch.compat.prefect.validation import validated
 from anabranch.compat.prefect1 import flows as graphs
 from anabranch.core.descriptors import Bound, owner_of
+from anabranch.core.reachable import plain
 
 if TYPE_CHECKING:
     from anabranch.runs.rules import FlowRules
@@ -113,7 +114,7 @@ class BoundFlow(Bound, Flow[P, R]):  # type: ignore[misc]
 
 def _rebuild(fn: Any, given: FlowArguments, binds: Any) -> Flow[..., Any]:
     made: Flow[..., Any] = Flow.__new__(Flow)
-    made._take(fn, given)
+    made._take(plain(fn), given)
     made._binds = binds
     return made
 

@@ -23,6 +23,7 @@ from anabranch.core.annotations import quote
 from anabranch.core.descriptors import Bound, owner_of
 from anabranch.core.errors import MapError
 from anabranch.core.options import exponential_backoff
+from anabranch.core.reachable import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,7 +144,7 @@ class BoundTask(Bound, Task[P, R]):  # type: ignore[misc]
 
 def _rebuild(fn: Any, given: TaskArguments, binds: Any) -> Task[..., Any]:
     made: Task[..., Any] = Task.__new__(Task)
-    made._take(fn, given)
+    made._take(plain(fn), given)
     made._binds = binds
     return made
 

@@ -12,6 +12,7 @@ from anabranch.compat.prefect import deploying
 from anabranch.compat.prefect.absent import absent
 from anabranch.compat.prefect.answers import Decorated, function_of, in_flow, state_of
 from anabranch.compat.prefect.binding import bound
+from anabranch.compat.prefect.changes import signed
 from anabranch.compat.prefect.flow_arguments import FlowArguments, engine_options, runner_of
 from anabranch.compat.prefect.flow_rules import RULES
 from anabranch.compat.prefect.hooks import Hook
@@ -133,6 +134,8 @@ def flow(__fn: Any = None, **given: Any) -> Any:
     return Flow(__fn, **given)
 
 
+flow.__signature__ = signed("__fn", FlowArguments)  # type: ignore[attr-defined]
+Flow.with_options.__signature__ = signed("self", FlowArguments, without={"version"})  # type: ignore[attr-defined]
 flow.from_source = Flow.from_source  # type: ignore[attr-defined]
 
 _LOADING = (

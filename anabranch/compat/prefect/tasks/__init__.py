@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from anabranch import tasks as ours
 from anabranch.compat.prefect.answers import Decorated, function_of, in_flow, state_of
 from anabranch.compat.prefect.binding import bound
+from anabranch.compat.prefect.changes import signed
 from anabranch.compat.prefect.futures import MappedFutures
 from anabranch.compat.prefect.hooks import Hook
 from anabranch.compat.prefect.run_states import State
@@ -100,10 +101,14 @@ class Task(Decorated, ours.Task[P, R], OlderTask):  # type: ignore[misc]
             raise mapping_error(self.plain_fn, get_call_parameters(self.plain_fn, args, kwargs, False)) from None
         return [State.of(state) for state in futures.wait()] if return_state else futures
 
-    def apply_async(self, *args: Any, **kwargs: Any) -> Any:
+    def apply_async(
+        self, args: Any = None, kwargs: dict[str, Any] | None = None, wait_for: Any = None, dependencies: Any = None
+    ) -> Any:
+        bound(self, tuple(args or ()), kwargs or {})
         _no_workers("apply_async")
 
     def delay(self, *args: Any, **kwargs: Any) -> Any:
+        bound(self, args, kwargs)
         _no_workers("delay")
 
     def serve(self, *args: Any, **kwargs: Any) -> Any:
@@ -156,11 +161,17 @@ def _no_workers(name: str) -> None:
     )
 
 
+Task.with_options.__signature__ = signed("self", TaskArguments, without={"version"})  # type: ignore[attr-defined]
+
+
 def task(__fn: Any = None, **given: Any) -> Any:
     """Make a function a task; with or without parentheses, with the arguments of Prefect's `@task`."""
     if __fn is None:
         return functools.partial(task, **given)
     return Task(__fn, **given)
+
+
+task.__signature__ = signed("__fn", TaskArguments)  # type: ignore[attr-defined]
 
 
 def task_input_hash(context: Any, arguments: dict[str, Any]) -> str | None:

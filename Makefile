@@ -65,6 +65,7 @@ docs: .venv/.ready
 	$(PY) docs/options_page.py
 	$(PY) docs/command_page.py
 	$(PY) docs/http_page.py
+	$(PY) docs/prefect_page.py
 	$(PY) helm/values_page.py
 
 site: .venv/.ready

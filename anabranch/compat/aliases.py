@@ -15,7 +15,9 @@ import importlib.util
 import sys
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from anabranch.compat.lacking import LACKING, lacking
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,7 +68,26 @@ class _Same(Loader):
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         module = importlib.import_module(self._name)
         self._spec = module.__spec__
+        self._lacks(module, spec.name)
         return module
+
+    @staticmethod
+    def _lacks(module: ModuleType, name: str) -> None:
+        """Let names that the other package's module has, and ours has not, be found as placeholders."""
+        if name not in LACKING or "__lacking__" in vars(module):
+            return
+        inner = vars(module).get("__getattr__")
+
+        def found(word: str) -> Any:
+            known = lacking(name)
+            if inner is not None and word not in known:
+                return inner(word)
+            if word not in known:
+                raise AttributeError(f"module {name!r} has no attribute {word!r}")
+            placeholders = importlib.import_module("anabranch.compat.prefect.absent")
+            return placeholders.absent(f"{name}.{word}", known[word])
+
+        vars(module).update(__getattr__=found, __lacking__=inner)
 
     def exec_module(self, module: ModuleType) -> None:
         module.__spec__ = self._spec

@@ -49,6 +49,14 @@ class Block(Protocol):
         """Return the policy of a plain call as a part of the transaction; its result has the code of its state."""
         ...
 
+    def streamed(self, task: Work, run: Run, policy: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        """Do as `part` for a call that gives its items one by one: a part once it has ended inside of the block."""
+        ...
+
+    def refused(self, task: Work) -> None:
+        """Take note of a call that did not begin, because an input had failed: the transaction is rolled back."""
+        ...
+
     def submitted(self, task: Work, future: Any) -> None:
         """Take a submitted run, or a map, as a part of the transaction: a Future or a FutureList."""
         ...

@@ -52,6 +52,7 @@ class GivenValues:
         self.found: list[tuple[Any, bool]]
         self.lifted: tuple[tuple[Any, ...], dict[str, Any]]
         self.lifted, self.found = lift((args, kwargs), is_future)
+        self.on_refusal: Callable[[], None] | None = None
 
     def failed(self) -> Upstream | None:
         """Wait for all of them; returns the first that did not complete and is not in `allow_failure`.
@@ -95,6 +96,8 @@ class GivenValues:
 
     def _turned_away(self, bad: Upstream, spec: TaskSpec, return_state: bool) -> State:
         error = self.refusal(bad)
+        if self.on_refusal is not None:
+            self.on_refusal()
         if not return_state:
             bad.mark_handled()
             raise error

@@ -55,6 +55,8 @@ def call(
         secrets.remember(*args, *kwargs.values())
         given = GivenValues(task.name, args, kwargs, wait_for)
         if given.found or given.waited:
+            if (block := block_here.get()) is not None:
+                given.on_refusal = functools.partial(block.refused, task)
             awaited = task.isasync and not task.isgenerator
             return given.taken(task.spec, return_state, functools.partial(_go, task, return_state), awaited=awaited)
         args, kwargs = given.lifted
@@ -70,6 +72,12 @@ def _go(task: Runnable, return_state: bool, args: tuple[Any, ...], kwargs: dict[
     if task.isasync:
         return PlainCall(task).run_async(args, kwargs, return_state)
     return PlainCall(task).run(args, kwargs, return_state)
+
+
+def _as_before(result: AttemptResult) -> Generator[Step, Any, AttemptResult]:
+    """Return the policy of a run that an earlier driver has done."""
+    yield from ()
+    return result
 
 
 class PlainCall:
@@ -110,9 +118,7 @@ class PlainCall:
 
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any], return_state: bool) -> Any:
         found = self._begin(args, kwargs)
-        if found is not None:
-            return self._answer(found, return_state)
-        policy = self._attempts(args, kwargs)
+        policy = self._attempts(args, kwargs) if found is None else _as_before(found)
         if (block := block_here.get()) is not None:
             policy = block.part(self.task, self.run_info, policy)
         try:
@@ -124,7 +130,7 @@ class PlainCall:
         finally:
             policy.close()
         try:
-            if self.resume is not None:
+            if self.resume is not None and found is None:
                 self._keep(result)
             return self._answer(result, return_state)
         finally:
@@ -132,9 +138,7 @@ class PlainCall:
 
     async def run_async(self, args: tuple[Any, ...], kwargs: dict[str, Any], return_state: bool) -> Any:
         found = self._begin(args, kwargs)
-        if found is not None:
-            return self._answer(found, return_state)
-        policy = self._attempts(args, kwargs)
+        policy = self._attempts(args, kwargs) if found is None else _as_before(found)
         if (block := block_here.get()) is not None:
             policy = block.part(self.task, self.run_info, policy)
         try:
@@ -146,7 +150,7 @@ class PlainCall:
         finally:
             policy.close()
         try:
-            if self.resume is not None:
+            if self.resume is not None and found is None:
                 self._keep(result)
             return self._answer(result, return_state)
         except BaseException as error:
@@ -165,7 +169,10 @@ class PlainCall:
         self._begin(args, kwargs, streams=True)
         if self.scope is not None:
             self.scope.endings.streams.append(self)
-        result = yield from self._attempts(args, kwargs, streams=True)
+        policy = self._attempts(args, kwargs, streams=True)
+        if (block := block_here.get()) is not None:
+            policy = block.streamed(self.task, self.run_info, policy)
+        result = yield from policy
         try:
             return self._answer(result, False)
         finally:

@@ -29,6 +29,11 @@ log = getLogger("anabranch.transactions")
 class Member(Protocol):
     """A part of a transaction: a block inside it, or task runs."""
 
+    @property
+    def is_given_up(self) -> bool:
+        """Whether its rollback has begun."""
+        ...
+
     def ended(self) -> Generator[Step, Any, str | None]:
         """Wait for its end; returns what failed of it, None when nothing has."""
         ...
@@ -121,6 +126,8 @@ def committed(txn: Txn) -> Generator[Step, Any, bool]:
     try:
         for member in txn.children:
             yield from member.committed()
+            if member.is_given_up:
+                raise RuntimeError(f"a part of it could not be committed: {member}")
         yield from hooks_called(txn, txn.on_commit_hooks, "commit")
         if txn.lease is not None and txn.lease.is_lost:
             raise RuntimeError(f"another program took the lock on {txn.key!r} meanwhile")

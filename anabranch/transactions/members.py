@@ -24,6 +24,8 @@ class Submitted:
         part: makes the transaction that the hooks of one run get.
     """
 
+    is_given_up = False  # a commit hook that fails raises
+
     def __init__(self, task: Work, future: Any, part: Callable[[Run], ends.Txn]) -> None:
         self._task, self._future, self._part = task, future, part
         self._over = False
@@ -61,6 +63,27 @@ class Submitted:
             names = ", ".join(repr(name_of(hook)) for hook in hooks)
             ends.log.info("Running %s hook %s for %d runs of %r", kind, names, len(parts), self._task.name)
         return parts
+
+
+class NotBegun:
+    """A call that did not begin, because an input had failed: it has done nothing, and lets nothing be committed."""
+
+    is_given_up = False
+
+    def __init__(self, task: Work) -> None:
+        self._name = task.name
+
+    def ended(self) -> Generator[Step, Any, str | None]:
+        yield from ()
+        return f"a call of {self._name!r} did not begin, because an input had failed"
+
+    def committed(self) -> Generator[Step, Any, bool]:
+        yield from ()
+        return False
+
+    def rolled_back(self) -> Generator[Step, Any, bool]:
+        yield from ()
+        return False
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from anabranch.core.transactions import block_here
 from anabranch.engine import drive
 from anabranch.transactions import ends
 from anabranch.transactions.lease import Lease
-from anabranch.transactions.members import Submitted
+from anabranch.transactions.members import NotBegun, Submitted
 from anabranch.transactions.modes import CommitMode, IsolationLevel, TransactionState
 
 if TYPE_CHECKING:
@@ -205,6 +205,15 @@ class Transaction:
             result = yield from policy
         finally:
             block_here.reset(token)
+        return (yield from self._joined(part, result))
+
+    def streamed(self, task: Work, run: Run, policy: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        part = self._inside(task, run)
+        result = yield from policy  # between its items other code runs: this part is not around that
+        return (yield from self._joined(part, result))
+
+    def _joined(self, part: Transaction, result: Any) -> Generator[Any, Any, Any]:
+        """Take in a run that has ended; one that failed, or could not settle, rolls the transaction back."""
         yield from ends.settled(part)
         failed = not is_success(result.code)
         if failed:  # there is nothing of its own to undo: only what it has called and submitted
@@ -217,6 +226,9 @@ class Transaction:
             part.state = TransactionState.STAGED
             self.children.append(part)
         return result
+
+    def refused(self, task: Work) -> None:
+        self.children.append(NotBegun(task))
 
     def submitted(self, task: Work, future: Any) -> None:
         self.children.append(Submitted(task, future, lambda run: self._inside(task, run)))

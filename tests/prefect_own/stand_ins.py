@@ -100,6 +100,9 @@ class _Opened(Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         self.inner.exec_module(module)
+        if "__lacking__" in vars(module):  # placeholders refuse calls at the head of a module
+            inner = vars(module)["__lacking__"]
+            vars(module).pop("__getattr__") if inner is None else vars(module).update(__getattr__=inner)
         module.__class__ = Lenient
 
 

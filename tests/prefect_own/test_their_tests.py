@@ -24,6 +24,11 @@ PASS = {
     "utilities/test_hashing.py": 14,
     "test_cache_policies.py": 36,
     "test_states.py": 85,
+    "test_tasks.py": 247,
+    "test_flows.py": 244,
+    "test_futures.py": 50,
+    "test_task_runners.py": 22,
+    "test_transactions.py": 90,
     "test_serializers.py": 64,
     "test_locking.py": 30,
 }

@@ -90,7 +90,7 @@ def in_flow(this: Any) -> Any:
         return this
     made = _variants.setdefault(this, {})
     key = tuple((name, value if name == "persist_result" else id(value)) for name, value in said.items())
-    if key not in made:  # with the values, whose ids stay theirs as long as it is kept
+    if key not in made:  # the values are kept with it, so that their ids stay theirs
         made[key] = this.with_options(**said), said
     return made[key][0]
 

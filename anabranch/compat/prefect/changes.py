@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from anabranch.compat.prefect.utilities.annotations import NotSet
@@ -11,6 +12,20 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 _Given = TypeVar("_Given", bound=Any)  # a dataclass
+
+
+def signed(first: str, arguments: Any, without: Collection[str] = ()) -> inspect.Signature:
+    """Return the signature of a function that takes arguments by keyword, for `help` and editors.
+
+    Args:
+        first: the name of its first parameter.
+        arguments: a dataclass of the others.
+        without: those of its fields that the function does not take.
+    """
+    by_place, by_name = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+    words = [field for field in dataclasses.fields(arguments) if field.name not in without]
+    others = [inspect.Parameter(field.name, by_name, default=field.default) for field in words]
+    return inspect.Signature([inspect.Parameter(first, by_place), *others])
 
 
 def changed(given: _Given, kind: str, changes: dict[str, Any], clear: Collection[str]) -> _Given:

@@ -6,13 +6,11 @@
 """
 
 from __future__ import annotations
-import __future__
 
 import ast
 import importlib.util
 import logging
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,7 +19,7 @@ from anabranch.compat.prefect.flows import Flow
 from anabranch.compat.prefect.utilities import importtools
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection
 
 _PLAIN = frozenset({
     "name", "version", "retries", "retry_delay_seconds", "description", "timeout_seconds", "validate_parameters",
@@ -70,12 +68,12 @@ def load_function_and_convert_to_flow(entrypoint: str) -> Any:
 
 
 def safe_load_flow_from_entrypoint(entrypoint: str) -> Any:
-    """Return the flow of an entrypoint whose file may import what is not here; None where that does not do.
+    """Return the flow of an entrypoint in a file that may import what is not here; None where that does not do.
 
     Raises ValueError where the file has no such name.
     """
     source = _source(entrypoint)
-    names = safe_load_namespace(source.text, source.file)
+    names = importtools.safe_load_namespace(source.text, source.file)
     found = names.get(source.path[0])
     if found is None and source.function is not None:
         return _without_what_is_missing(source.function, names)
@@ -113,26 +111,6 @@ def is_entrypoint_async(entrypoint: str) -> bool:
     return isinstance(_source(entrypoint).function, ast.AsyncFunctionDef)
 
 
-def safe_load_namespace(source_code: str, filepath: str | None = None) -> dict[str, Any]:
-    """Return the names that the imports, definitions and assignments of a module make; those that raise are left out.
-
-    Args:
-        filepath: of the module, for imports of its neighbours.
-    """
-    file = filepath or "<entrypoint>"
-    names: dict[str, Any] = {"__name__": "prefect_safe_namespace_loader", "__file__": file}
-    tree = ast.parse(source_code)
-    with _neighbours(filepath, names):
-        for part in tree.body:
-            if isinstance(part, (ast.Expr, ast.If, ast.With, ast.For, ast.While)):
-                continue  # code that runs for its effect
-            try:
-                exec(compile(ast.Module([part], []), file, "exec", _flags(tree), True), names)
-            except Exception as error:  # their code, and what it imports
-                _logger.debug("line %d of %s is left out: %s", part.lineno, file, error)
-    return names
-
-
 class _Source(NamedTuple):
     text: str
     file: str
@@ -165,28 +143,7 @@ def _source(entrypoint: str) -> _Source:
 
 
 def _names(source: _Source) -> dict[str, Any]:
-    return safe_load_namespace(source.text, source.file)
-
-
-def _flags(tree: ast.Module) -> int:
-    later = any(isinstance(one, ast.ImportFrom) and one.module == "__future__" for one in tree.body)
-    return __future__.annotations.compiler_flag if later else 0
-
-
-@contextmanager
-def _neighbours(filepath: str | None, names: dict[str, Any]) -> Iterator[None]:
-    """Let a file's folder, and the one around it, be found by imports in this block."""
-    if filepath is None:
-        yield
-        return
-    folder = Path(filepath).resolve().parent
-    names["__package__"] = folder.name
-    before = sys.path.copy()
-    sys.path[:0] = [str(folder), str(folder.parent)]
-    try:
-        yield
-    finally:
-        sys.path[:] = before
+    return importtools.safe_load_namespace(source.text, source.file)
 
 
 def _without_what_is_missing(function: _Function, names: dict[str, Any]) -> Any:

@@ -38,7 +38,7 @@ def resolve(value: Any) -> tuple[Any, Any]:
             value = State(type=StateType.CANCELLED, message=value.message, data=value.data)
         if not value.run_id and not _details_say(value):
             return value, None if value.data is None else payload(value.data)
-        return [value], value
+        return (value,), value  # a tuple: the one state is the data of the flow's own, not a list of it
     return (list(value), value) if is_state_iterable(value) else (None, value)
 
 
@@ -68,7 +68,7 @@ def decide(seen: Any, runs: Any, *, reference: Any = None, strict: bool = False)
     kind, message = StateGroup(seen).verdict()
     if kind is StateType.PAUSED:
         kind = StateType.FAILED
-    return State(type=kind, message=message, data=seen)
+    return State(type=kind, message=message, data=seen[0] if isinstance(seen, tuple) else seen)
 
 
 RULES = FlowRules(resolve, decide, cancels_fail=True)

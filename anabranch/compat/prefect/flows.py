@@ -12,6 +12,7 @@ from anabranch.compat.prefect import deploying
 from anabranch.compat.prefect.absent import absent
 from anabranch.compat.prefect.answers import Decorated, function_of, in_flow, state_of
 from anabranch.compat.prefect.binding import bound
+from anabranch.compat.prefect.changes import signed
 from anabranch.compat.prefect.flow_arguments import FlowArguments, engine_options, runner_of
 from anabranch.compat.prefect.flow_rules import RULES
 from anabranch.compat.prefect.hooks import Hook
@@ -20,6 +21,7 @@ from anabranch.compat.prefect.utilities.parameter_schemas import ParameterSchema
 from anabranch.compat.prefect.validation import validated
 from anabranch.compat.prefect1 import flows as graphs
 from anabranch.core.descriptors import Bound, owner_of
+from anabranch.core.reachable import plain
 
 if TYPE_CHECKING:
     from anabranch.runs.rules import FlowRules
@@ -113,7 +115,7 @@ class BoundFlow(Bound, Flow[P, R]):  # type: ignore[misc]
 
 def _rebuild(fn: Any, given: FlowArguments, binds: Any) -> Flow[..., Any]:
     made: Flow[..., Any] = Flow.__new__(Flow)
-    made._take(fn, given)
+    made._take(plain(fn), given)
     made._binds = binds
     return made
 
@@ -132,6 +134,8 @@ def flow(__fn: Any = None, **given: Any) -> Any:
     return Flow(__fn, **given)
 
 
+flow.__signature__ = signed("__fn", FlowArguments)  # type: ignore[attr-defined]
+Flow.with_options.__signature__ = signed("self", FlowArguments, without={"version"})  # type: ignore[attr-defined]
 flow.from_source = Flow.from_source  # type: ignore[attr-defined]
 
 _LOADING = (

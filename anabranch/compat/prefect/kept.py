@@ -90,7 +90,7 @@ class OwnKey:
 
 
 class KeepsValue:
-    """A hook of a flow whose values are kept: it writes each under a key of its own."""
+    """A hook of a flow: it keeps the value of each of its runs, under a key of its own."""
 
     def __init__(self, store: Kept) -> None:
         self.store = store

@@ -139,7 +139,7 @@ class ResultStore:
         self.keep(result_record)
 
     def keep(self, result_record: ResultRecord) -> None:
-        """Put a record into the storage, whoever has the key's lock."""
+        """Put a record into the storage without asking for the key's lock."""
         key = result_record.metadata.storage_key
         assert key is not None
         if self.metadata_storage is None:
@@ -168,7 +168,7 @@ class ResultStore:
         return self.record(key)
 
     def record(self, key: str) -> ResultRecord:
-        """Return the record of a key, whoever has its lock; raises what its storage raises where there is none."""
+        """Return the record of a key without asking for its lock; raises the storage's error where there is none."""
         content = self.result_storage.read_path(self._path(key), _sync=True)
         if content is None:
             raise ValueError(f"there is no result under the key {key!r}")

@@ -133,8 +133,11 @@ class State(ours.State[Any]):
             raise state_exception(self)
 
     def exception(self) -> BaseException:
-        """Return the exception of a state that did not complete."""
-        return state_exception(self)
+        """Return the exception of a state that did not complete; one of its words where its data is none."""
+        try:
+            return state_exception(self)
+        except (ValueError, TypeError):
+            return _WRAPPERS.get(self.type.value, FailedRun)(self.message or f"The run ended {self.name}.")
 
     def with_data(self, data: object) -> State:
         """Return a copy with other data; for a completed run, with its value, which may be None."""

@@ -29,10 +29,8 @@ class Setting:
     def value(self) -> Any:
         """Return the value in effect here."""
         given = _given.get()
-        if self.name in given:
-            return given[self.name]
-        text = os.environ.get(self.name)
-        return self.default if text is None else self._read(text)
+        found = given[self.name] if self.name in given else os.environ.get(self.name, self.default)
+        return self._read(found) if isinstance(found, str) else found
 
     def _read(self, text: str) -> Any:
         if isinstance(self.default, bool):

@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import logging
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from anabranch.compat.prefect.cache_policies import DEFAULT, NO_CACHE, CachePolicy
@@ -22,7 +23,6 @@ from anabranch.compat.prefect1.triggers import engine_trigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import timedelta
 
 _HOOKS = ("on_completion", "on_failure", "on_running")
 _CLEARED = frozenset(  # by None, in `with_options`
@@ -171,7 +171,7 @@ def engine_options(given: dict[str, Any]) -> dict[str, Any]:
     cached = bool(persists) and (isinstance(policy, (OwnKey, StorageKey)) or caches(policy))
     condition = given["retry_condition_fn"]
     return {
-        "cache_expiration": given["cache_expiration"],
+        "cache_expiration": _not_before_now(given["cache_expiration"]),
         "cache_policy": EnginePolicy(policy, store) if cached else None,
         "description": given["description"],
         "log_prints": given["log_prints"] or None,
@@ -194,6 +194,11 @@ def engine_options(given: dict[str, Any]) -> dict[str, Any]:
         "trigger": engine_trigger(given["trigger"]),
         "version": given["version"],
     }
+
+
+def _not_before_now(expiration: Any) -> Any:
+    """Return how long a value counts; one that is over before it begins never does."""
+    return type(expiration)(0) if isinstance(expiration, timedelta) and expiration < timedelta(0) else expiration
 
 
 def _source(fn: Callable[..., Any]) -> str | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+import inspect
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from anabranch import transactions as ours
 from anabranch.compat.prefect import kept
@@ -11,10 +12,13 @@ from anabranch.compat.prefect.filesystems import NullFileSystem
 from anabranch.compat.prefect.result_records import ResultRecord
 from anabranch.compat.prefect.results import ResultStore
 from anabranch.engine import drive
+from anabranch.engine.steps import Call
 from anabranch.transactions import CommitMode, IsolationLevel, TransactionState, ends, get_transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Sequence
+
+    from anabranch.engine.steps import Step
 
 __all__ = [
     "AsyncTransaction", "BaseTransaction", "CommitMode", "IsolationLevel", "Transaction", "TransactionState",
@@ -39,7 +43,7 @@ class _Kept(kept.Kept):
             self.store.wait_for_lock(key)
 
     def held(self, key: str) -> ResultRecord:
-        return self.store.read(key, self.holder)  # type: ignore[no-any-return]
+        return self.store.read(key, self.holder)
 
     def write(self, key: str, value: Any, *, expires: float | None = None) -> int:
         if isinstance(value, ResultRecord):
@@ -49,8 +53,15 @@ class _Kept(kept.Kept):
         return 0
 
 
+def _called(fn: Callable[[], Any]) -> Generator[Step, Any, Any]:
+    """Return the policy that calls a function, a coroutine function too, and waits for its answer."""
+    return (yield Call(fn, blocking=not inspect.iscoroutinefunction(fn)))
+
+
 class Transaction(ours.Transaction):
     """A block of task runs that count together or not at all."""
+
+    own_commit: ClassVar[Callable[..., Any]] = ours.Transaction.commit  # not that of a subclass of the user's
 
     def __init__(
         self, key: str | None = None, store: Any = None, commit_mode: CommitMode | None = None,
@@ -70,9 +81,10 @@ class Transaction(ours.Transaction):
         if self.store is None:
             around: Any = self.parent
             self.store = getattr(around, "store", None) or ResultStore()  # type: ignore[assignment]
-        if not isinstance(self.store, ResultStore):
-            return self.store
-        return _Kept(self.store, None if self.lease is None else self.lease.owner)
+        store: Any = self.store
+        if not isinstance(store, ResultStore):
+            return store
+        return _Kept(store, None if self.lease is None else self.lease.owner)
 
     @classmethod
     def get_active(cls) -> Any:
@@ -100,6 +112,12 @@ class Transaction(ours.Transaction):
         if not self.key or not found.exists(self.key):
             return None
         return found.held(self.key) if isinstance(found, _Kept) else found.read(self.key)
+
+    def committed(self) -> Generator[Step, Any, bool]:
+        """Commit it with the block around; a subclass's own `commit` is called."""
+        if type(self).commit is type(self).own_commit:
+            return ends.committed(self)
+        return _called(self.commit)
 
     def _prepare(self) -> None:
         super()._prepare()
@@ -133,11 +151,13 @@ class AsyncTransaction(Transaction):
 
     async def read(self) -> Any:
         """Return the record of the value under the key; None where there is none."""
-        return super().read()
+        return await drive.run_async(_called(super().read))
 
     async def commit(self) -> bool:  # type: ignore[override]
         """Commit now."""
         return await drive.run_async(ends.committed(self))
+
+    own_commit = commit
 
     async def rollback(self) -> bool:  # type: ignore[override]
         """Roll back now."""

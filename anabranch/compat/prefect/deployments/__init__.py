@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 from anabranch.compat.prefect.deployments.flow_runs import arun_deployment, run_deployment
+from anabranch.compat.prefect.served import deploy
 from anabranch.compat.prefect.utilities.asyncutils import either
 from anabranch.serving import deployment as ours
+from anabranch.serving.deployment import Deployment as RunnerDeployment
+from anabranch.serving.serve import serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["Deployment", "arun_deployment", "run_deployment"]
+__all__ = ["Deployment", "RunnerDeployment", "arun_deployment", "deploy", "run_deployment", "serve"]
 _GIVEN = "_block_document_id", "is_schedule_active", "manifest_path", "timestamp", "triggers", "infrastructure"
 
 

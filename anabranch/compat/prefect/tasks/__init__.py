@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from anabranch import tasks as ours
 from anabranch.compat.prefect.answers import Decorated, function_of, in_flow, state_of
 from anabranch.compat.prefect.binding import bound
+from anabranch.compat.prefect.changes import signed
 from anabranch.compat.prefect.futures import MappedFutures
 from anabranch.compat.prefect.hooks import Hook
 from anabranch.compat.prefect.run_states import State
@@ -23,6 +24,7 @@ from anabranch.core.annotations import quote
 from anabranch.core.descriptors import Bound, owner_of
 from anabranch.core.errors import MapError
 from anabranch.core.options import exponential_backoff
+from anabranch.core.reachable import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,10 +101,14 @@ class Task(Decorated, ours.Task[P, R], OlderTask):  # type: ignore[misc]
             raise mapping_error(self.plain_fn, get_call_parameters(self.plain_fn, args, kwargs, False)) from None
         return [State.of(state) for state in futures.wait()] if return_state else futures
 
-    def apply_async(self, *args: Any, **kwargs: Any) -> Any:
+    def apply_async(
+        self, args: Any = None, kwargs: dict[str, Any] | None = None, wait_for: Any = None, dependencies: Any = None
+    ) -> Any:
+        bound(self, tuple(args or ()), kwargs or {})
         _no_workers("apply_async")
 
     def delay(self, *args: Any, **kwargs: Any) -> Any:
+        bound(self, args, kwargs)
         _no_workers("delay")
 
     def serve(self, *args: Any, **kwargs: Any) -> Any:
@@ -143,7 +149,7 @@ class BoundTask(Bound, Task[P, R]):  # type: ignore[misc]
 
 def _rebuild(fn: Any, given: TaskArguments, binds: Any) -> Task[..., Any]:
     made: Task[..., Any] = Task.__new__(Task)
-    made._take(fn, given)
+    made._take(plain(fn), given)
     made._binds = binds
     return made
 
@@ -155,11 +161,17 @@ def _no_workers(name: str) -> None:
     )
 
 
+Task.with_options.__signature__ = signed("self", TaskArguments, without={"version"})  # type: ignore[attr-defined]
+
+
 def task(__fn: Any = None, **given: Any) -> Any:
     """Make a function a task; with or without parentheses, with the arguments of Prefect's `@task`."""
     if __fn is None:
         return functools.partial(task, **given)
     return Task(__fn, **given)
+
+
+task.__signature__ = signed("__fn", TaskArguments)  # type: ignore[attr-defined]
 
 
 def task_input_hash(context: Any, arguments: dict[str, Any]) -> str | None:

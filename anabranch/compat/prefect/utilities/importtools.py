@@ -1,17 +1,24 @@
 """Objects by their dotted names, and of scripts."""
 
 from __future__ import annotations
+import __future__
 
+import ast
 import importlib
 import importlib.util
+import logging
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anabranch.compat.prefect.exceptions import ScriptError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import ModuleType
+
+_logger = logging.getLogger("prefect.utilities.importtools")
 
 
 def to_qualified_name(obj: Any) -> str:
@@ -81,3 +88,44 @@ def import_object(import_path: str) -> Any:
     for name in path.split("."):
         found = getattr(found, name)
     return found
+
+
+def safe_load_namespace(source_code: str, filepath: str | None = None) -> dict[str, Any]:
+    """Return the names that the imports, definitions and assignments of a module make; those that raise are left out.
+
+    Args:
+        filepath: of the module, for imports of its neighbours.
+    """
+    file = filepath or "<entrypoint>"
+    names: dict[str, Any] = {"__name__": "prefect_safe_namespace_loader", "__file__": file}
+    tree = ast.parse(source_code)
+    with _neighbours(filepath, names):
+        for part in tree.body:
+            if isinstance(part, (ast.Expr, ast.If, ast.With, ast.For, ast.While)):
+                continue  # code that runs for its effect
+            try:
+                exec(compile(ast.Module([part], []), file, "exec", _flags(tree), True), names)
+            except Exception as error:  # their code, and what it imports
+                _logger.debug("line %d of %s is left out: %s", part.lineno, file, error)
+    return names
+
+
+def _flags(tree: ast.Module) -> int:
+    later = any(isinstance(one, ast.ImportFrom) and one.module == "__future__" for one in tree.body)
+    return __future__.annotations.compiler_flag if later else 0
+
+
+@contextmanager
+def _neighbours(filepath: str | None, names: dict[str, Any]) -> Iterator[None]:
+    """Let a file's folder, and the one around it, be found by imports in this block."""
+    if filepath is None:
+        yield
+        return
+    folder = Path(filepath).resolve().parent
+    names["__package__"] = folder.name
+    before = sys.path.copy()
+    sys.path[:0] = [str(folder), str(folder.parent)]
+    try:
+        yield
+    finally:
+        sys.path[:] = before

@@ -1,4 +1,4 @@
-"""`prefect_ray`: RayTaskRunner, by anabranch's runner for Ray."""
+"""`prefect_ray.task_runners`: RayTaskRunner, by anabranch's runner for Ray."""
 
 from __future__ import annotations
 

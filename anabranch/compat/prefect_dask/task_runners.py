@@ -1,4 +1,4 @@
-"""`prefect_dask`: DaskTaskRunner, by anabranch's runner for Dask."""
+"""`prefect_dask.task_runners`: DaskTaskRunner, by anabranch's runner for Dask."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`prefect_shell`: ShellOperation and shell_run_command, by anabranch's operations."""
+"""`prefect_shell.commands`: ShellOperation and shell_run_command, by anabranch's operations."""
 
 from __future__ import annotations
 

@@ -163,7 +163,7 @@ class Counts:
                 ("values_held_bytes", "gauge", "Estimated bytes of values held of maps under way.", held),
                 ("values_spilled_bytes_total", "counter", "Bytes of values moved from memory to disk.", spilled),
             ]
-            return [line for family in families for line in _family(*family)]
+            return [line for family in families for line in family(*family)]
 
 
 def _add(
@@ -182,7 +182,8 @@ def _add(
         spilled[labels] += map.footprint.spilled
 
 
-def _family(name: str, kind: str, help: str, values: Counter[Labels]) -> Iterable[str]:
+def family(name: str, kind: str, help: str, values: Counter[Labels]) -> Iterable[str]:
+    """Yield the lines of one family; none without values."""
     if not values:
         return
     yield f"# HELP anabranch_{name} {help}\n# TYPE anabranch_{name} {kind}\n"

@@ -163,7 +163,7 @@ class Counts:
                 ("values_held_bytes", "gauge", "Estimated bytes of values held of maps under way.", held),
                 ("values_spilled_bytes_total", "counter", "Bytes of values moved from memory to disk.", spilled),
             ]
-            return [line for family in families for line in family(*family)]
+            return [line for one in families for line in family(*one)]
 
 
 def _add(

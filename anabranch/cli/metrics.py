@@ -8,8 +8,8 @@ import time
 import click
 
 from anabranch.cli import record
-from anabranch.integrations import recorded_metrics
-from anabranch.integrations.metrics import CONTENT_TYPE
+from anabranch.core.exposition import CONTENT_TYPE
+from anabranch.display import recorded_metrics
 
 
 @click.command("metrics")

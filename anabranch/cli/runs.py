@@ -34,8 +34,8 @@ def command(state: str | None, flow: str | None, limit: int, as_json: bool) -> N
         ["run", "flow", "state", "started", "took", "runner", "id"],
         [
             (
-                r.name, r.flow, record.state_of(r), record.lately(r.started or r.created, now), record.took(r), r.runner,
-                r.id[:13],
+                r.name, r.flow, record.state_of(r), record.lately(r.started or r.created, now), record.took(r),
+                r.runner, r.id[:13],
             )
             for r in rows
         ],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from anabranch.core import states
 from anabranch.core.runs import FlowRunRow, MapRow
-from anabranch.integrations import recorded_metrics
+from anabranch.display import recorded_metrics
 from anabranch.records.memory import MemoryRecords
 from anabranch.records.sqlite import SqliteRecords
 from tests.integration.commands import MAIN, alone, run

@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from anabranch.core.exposition import family
 from anabranch.core.states import NAMES, is_final
-from anabranch.integrations.metrics import Labels, family
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from anabranch.core.exposition import Labels
     from anabranch.core.runs import FlowRunRow, MapRow, Records
 
 NEWEST = 10_000  # flow runs that are counted

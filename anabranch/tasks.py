@@ -75,6 +75,7 @@ class Task(Runnable, Hooked, Generic[P, R_co]):
         if abstract is True:
             self.__isabstractmethod__ = True
         self._may_hide = not CHAINS and self._binds == "instance" and self.binder.names[:1] == ("cls",)
+        self._twin: tuple[TaskOptions, Task[P, R_co]] | None = None  # these options, and a task with the other `detach`
 
     @staticmethod
     def _of_spec(spec: TaskSpec) -> Task[..., Any]:
@@ -153,6 +154,8 @@ class Task(Runnable, Hooked, Generic[P, R_co]):
         Args:
             return_state: wait and return the final state instead of the future.
             wait_for: futures (in any nesting) to wait for without reading their values.
+            detach: True lets it go on when a stop ends a wait for it outside of flows; the task's own argument where
+                it has a parameter of that name.
 
         Arguments may hold futures at any depth: the run starts when they have ended and gets their
         values. A State stands for its run in the same way; `quote(state)` hands it over as it is. Raises
@@ -160,6 +163,9 @@ class Task(Runnable, Hooked, Generic[P, R_co]):
         """
         if self._may_hide:
             self._check_seen()
+        if "detach" in kwargs and not self.binder.takes("detach"):
+            task = self._detached(kwargs.pop("detach"))
+            return task.submit(*args, return_state=return_state, wait_for=wait_for, **kwargs)
         future = _scope().submit(self, args, kwargs, wait_for)
         if (block := block_here.get()) is not None:
             block.submitted(self, future)
@@ -242,6 +248,14 @@ class Task(Runnable, Hooked, Generic[P, R_co]):
         if self._may_hide:
             self._check_seen()
         return _rebuild(self.plain_fn, self.options, self._binds, dict(given))
+
+    def _detached(self, detach: bool) -> Task[P, R_co]:
+        """Return this task with that `detach`: always the same one, so that its runs are one series."""
+        if detach == self.options.detach:
+            return self
+        if self._twin is None or self._twin[0] is not self.options:
+            self._twin = (self.options, self.with_options(detach=detach))
+        return self._twin[1]
 
     def _check_seen(self) -> None:
         """Raise OptionError under a `classmethod` that shows our methods and hides the class that they are to get."""

@@ -28,6 +28,7 @@ COMMANDS = {
     "key": ("key", "Make, list and revoke keys for a server."),
     "limits": ("limits", "See and set limits that all programs of a record share."),
     "login": ("login:login", "Choose a server for record and service, with a key."),
+    "metrics": ("metrics", "Print counts of recorded flow runs for Prometheus, or answer it at a port."),
     "migrate": ("migrate", "Say what of a program written for Prefect runs as it is."),
     "records": ("records", "Check, compact or export the record."),
     "resume": ("resume:resume", "Go on with a run whose driver is gone."),

@@ -97,6 +97,12 @@ def when(seconds: float | None) -> str:
     return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def lately(seconds: float | None, now: float) -> str:
+    """Return a time for a narrow column: of today without the date, of other days without seconds."""
+    whole = when(seconds)
+    return whole[11:] if whole[:10] == when(now)[:10] else whole[:16]
+
+
 def log_line(line: LogRow) -> str:
     """Return a line of a run's log as it is printed."""
     clock = f"{when(line.when)}.{int(line.when * 1000) % 1000:03}"

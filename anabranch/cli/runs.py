@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import click
 
 from anabranch.cli import record, tables
@@ -27,12 +29,13 @@ def command(state: str | None, flow: str | None, limit: int, as_json: bool) -> N
     if not rows:
         click.echo(_nothing(state, flow))
         return
+    now = time.time()
     tables.show(
         ["run", "flow", "state", "started", "took", "runner", "id"],
         [
             (
-                r.name, r.flow, record.state_of(r), record.when(r.started or r.created), record.took(r), r.runner,
-                r.id[:13],
+                r.name, r.flow, record.state_of(r), record.lately(r.started or r.created, now), record.took(r),
+                r.runner, r.id[:13],
             )
             for r in rows
         ],

@@ -30,6 +30,7 @@ from anabranch.core.runnable import Runnable
 from anabranch.core.stored_call import StoredCall
 from anabranch.core.task_spec import TaskSpec
 from anabranch.diagnosis import from_record
+from anabranch.diagnosis.edited import edited, in_place_of
 from anabranch.engine import drive
 from anabranch.engine.attempt import AttemptWorld, attempt
 
@@ -235,16 +236,27 @@ def _why_not(kind: str, run: FlowRunRow, ended: Because) -> str:
 
 @dataclass(slots=True)
 class Code:
-    """A task's function; `note` names its source, `module` its module if it is not the recorded one."""
+    """A task's function; `note` names its source, `module` its module if it is not the recorded one.
+
+    Attributes:
+        imported: the name of the module as this program has imported it, where `module` was read from the file since.
+    """
 
     fn: Callable[..., Any]
     note: str
     module: ModuleType | None = None
     prints: bool = False  # whether its prints are logged
+    imported: str = ""
 
-    def classes(self) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def classes(self) -> Iterator[None]:
         """Let values that are read in this block have the module's classes."""
-        return contextlib.nullcontext() if self.module is None else standing_in(self.module)
+        with contextlib.ExitStack() as stack:
+            if self.module is not None:
+                stack.enter_context(standing_in(self.module))
+                if self.imported:
+                    stack.enter_context(in_place_of(self.imported, self.module))
+            yield
 
 
 def _recorded(stored: StoredCall) -> Code:
@@ -268,9 +280,11 @@ def _current(stored: StoredCall) -> Code:
         logs.warn(f"replay uses {code.note}")
         return code
     where = f"as it is in {getattr(module, '__file__', None) or stored.file}"
+    known = sys.modules.get(stored.module)
+    imported = stored.module if known is not None and known is not module and stored.module != "__main__" else ""
     if isinstance(found, Runnable):
-        return Code(found.plain_fn, f"the task {where}", module, bool(found.options.log_prints))
-    return Code(found, f"the function {where}", module)
+        return Code(found.plain_fn, f"the task {where}", module, bool(found.options.log_prints), imported)
+    return Code(found, f"the function {where}", module, imported=imported)
 
 
 class _NotThere(Exception):
@@ -298,7 +312,8 @@ def _module(stored: StoredCall) -> ModuleType:
     if getattr(main, "__file__", None) and Path(str(main.__file__)).absolute() == path:  # type: ignore[union-attr]
         return main  # type: ignore[return-value]
     if stored.module in sys.modules and stored.module != "__main__":
-        return sys.modules[stored.module]
+        known = sys.modules[stored.module]
+        return _executed(path, f"{_package(stored.module)}{_AGAIN}{path.stem}") if edited(known, path) else known
     if path.is_file():
         return _loaded(path, stored.module)
     if stored.module in ("", "__main__"):
@@ -320,7 +335,20 @@ def _loaded(path: Path, module: str = "") -> ModuleType:
     if known is not None:
         if getattr(known, "__file__", None) == str(path):
             return known
-        name = f"anabranch_replay_{path.stem}"
+        name = f"{_AGAIN}{path.stem}"
+    return _executed(path, name)
+
+
+_AGAIN = "anabranch_replay_"  # before the name of a module that was imported already
+
+
+def _package(module: str) -> str:
+    """Return the package of a module with a dot behind it; "" where it is in none."""
+    return "".join(module.rpartition(".")[:2])
+
+
+def _executed(path: Path, name: str) -> ModuleType:
+    """Execute a file as the module of this name."""
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise _NotThere(f"{path} is not a Python file")

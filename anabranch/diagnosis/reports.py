@@ -7,12 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anabranch import session as sessions
+from anabranch.core import states
 from anabranch.core.errors import OptionError, RecordsError
+from anabranch.core.future_lists import FutureList
+from anabranch.core.futures import Future
+from anabranch.core.runs import FlowRunRow
 from anabranch.diagnosis import from_record
-from anabranch.display import run_cards, run_figures, run_report
+from anabranch.display import run_cards, run_figures, run_report, summary
 
 if TYPE_CHECKING:
+    from anabranch.core.maps import MapRun
     from anabranch.display.run_figures import RunFigures
+    from anabranch.session import Session
 
 
 class Report:
@@ -58,15 +64,19 @@ def report(run: Any = None) -> Report:
 
     Args:
         run: a flow run of this program, the id or name of a recorded one, or the start of an id; None: the newest run.
+            A future or a future list stands for the flow run that it belongs to; outside of flows for its map, or for
+            all single runs of its task.
 
     Raises:
         RecordsError: there is no such run in the record.
         OptionError: `run` is something else.
-
-    What a run outside of flows mapped is not in any flow run, and has no report.
     """
     session = sessions.current()
     session.records.flush(5.0)
+    if isinstance(run, (Future, FutureList)):
+        if not run._map.header.flow_run_id:
+            return Report(_of_map(session, run._map))
+        run = run._map.header.flow_run_id
     if run is None:
         rows = session.records.flow_runs(limit=1)
         if not rows:
@@ -78,3 +88,19 @@ def report(run: Any = None) -> Report:
             raise OptionError(f"report wants a flow run, or the id or name of a recorded one, got {run!r}")
         row = from_record.find_run(session.records, id)
     return Report(run_figures.gather(session.records, row, session.clock.time()))
+
+
+def _of_map(session: Session, map: MapRun) -> RunFigures:
+    """Return the figures of a map outside of flows, as those of a run that has its times."""
+    rows = [row for row in session.records.maps("") if row.id == map.id]
+    if not rows:
+        raise RecordsError(f"the map of {map.spec.name!r} is not in the record")
+    now, row = session.clock.time(), rows[0]
+    over = map.finished or (map.kind != "map" and map.done == len(map.codes))
+    state = states.RUNNING if not over else states.FAILED if states.failed_in(map.codes) else states.COMPLETED
+    ended = (row.ended or now) if over else None
+    what = "map" if map.kind == "map" else "single runs"
+    run = FlowRunRow(
+        map.id, map.spec.name, f"{what} outside of flows", state, created=row.created, started=row.created, ended=ended
+    )
+    return run_figures.figures_of(session.records, run, rows, summary.of_map(map), now)

@@ -29,6 +29,7 @@ LANES = 64  # workers with a lane of their own
 MARKS = 400  # runs that are drawn one by one
 CALLS = 2_000  # plain calls of a task that are drawn
 GROUPS = 20  # of failures
+NEWEST = 1_000  # runs of the record among which subflows are looked for
 _BAD = bytes(n > strips.BAD for n in range(256))
 _FINAL = frozenset(code for code, (_, kind) in enumerate(NAMES) if kind in TERMINAL)
 
@@ -118,6 +119,8 @@ class RunFigures:
     failures: list[tuple[Failures, str]]
     graph: dict[str, tuple[str, ...]]
     notes: list[str]
+    parent: str = ""  # the run that called this one
+    subflows: list[str] = field(default_factory=list)  # that it called, the first ones first
 
     @property
     def items(self) -> int:
@@ -127,6 +130,22 @@ class RunFigures:
 def gather(records: Records, run: FlowRunRow, now: float) -> RunFigures:
     """Read a run's figures from the record; `now`, in Unix seconds, is the end of one that goes on."""
     rows = [map for map in records.maps(run.id) if not map.superseded]
+    found = figures_of(records, run, rows, summary.of_records(records, run.id), now)
+    above = records.flow_run(run.parent_run) if run.parent_run else None
+    found.parent = _name(above) if above is not None else run.parent_run
+    below = [row for row in records.flow_runs(limit=NEWEST) if row.parent_run == run.id]
+    found.subflows = [_name(row) for row in reversed(below)]
+    return found
+
+
+def _name(run: FlowRunRow) -> str:
+    return f"{run.name} ({run.flow})"
+
+
+def figures_of(
+    records: Records, run: FlowRunRow, rows: Sequence[MapRow], failures: Sequence[Failures], now: float
+) -> RunFigures:
+    """Read the figures of these maps, as those of a run; `failures` are theirs, the most frequent first."""
     columns = {map.id: Columns.of(records, map.id) for map in rows}
     start = _start(run, rows, columns)
     axis = Axis(start, run.ended or now, CELLS)
@@ -143,7 +162,6 @@ def gather(records: Records, run: FlowRunRow, now: float) -> RunFigures:
     lanes, notes = _lanes(once, axis, labels)
     few = sum(len(one.codes) for one in maps) <= MARKS
     marks = _marks(records, once, columns, labels, lanes) if few else []
-    failures = summary.of_records(records, run.id)
     shown = [(group, _trace(records, rows, group)) for group in failures[:GROUPS]]
     if len(failures) > GROUPS:
         rest = sum(group.count for group in failures[GROUPS:])

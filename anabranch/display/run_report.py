@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from anabranch.display.run_figures import MapFigures, RunFigures
     from anabranch.display.shares import Share
 
+SUBFLOWS = 10  # that are named
 TRACE = 6_000  # characters of a traceback: its end
 
 
@@ -78,7 +79,7 @@ def facts(figures: RunFigures) -> list[tuple[str, str]]:
         ("message", run.message), ("flow attempts", str(run.attempt) if run.attempt > 1 else ""),
         ("drivers", f"{run.token + 1}: resumed {run.token} time{'s' if run.token != 1 else ''}" if run.token else ""),
         ("tags", ", ".join(run.tags)), ("version", run.version), ("parameters", _parameters(run.parameters)),
-        ("parent", run.parent_run), ("id", run.id),
+        ("subflow of", figures.parent), ("subflows", _some(figures.subflows)), ("id", run.id),
     ]  # fmt: skip
     return [(name, text) for name, text in found if text]
 
@@ -91,6 +92,12 @@ def head(figures: RunFigures) -> str:
     rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in facts(figures))
     state = f'<span class="state {tone}">{sign}{escape(run.state_name or NAMES[run.state][0])}</span>'
     return f'<h1>{escape(run.flow)}</h1><p class="lead">{escape(run.name)} {state}</p><dl>{rows}</dl>'
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return the first names, and how many there are beside them."""
+    rest = f" and {len(names) - SUBFLOWS:,} more" if len(names) > SUBFLOWS else ""
+    return ", ".join(names[:SUBFLOWS]) + rest
 
 
 def _parameters(text: str) -> str:

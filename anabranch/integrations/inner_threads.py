@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import os
 from typing import TYPE_CHECKING, Any
@@ -37,33 +38,27 @@ class Limited:
         self._here = here
 
     def __call__(self) -> Any:
-        with _openmp(self._threads) if self._here else _all(self._threads):
+        with _limits(self._threads, "openmp") if self._here else _all(self._threads):
             return self._batch()
 
 
 def blas(threads: int) -> contextlib.AbstractContextManager[Any]:
     """Return a block in which the BLAS of this process has so many threads."""
-    from threadpoolctl import threadpool_limits
-
-    block: contextlib.AbstractContextManager[Any] = threadpool_limits(threads, "blas")
-    return block
+    return _limits(threads, "blas")
 
 
-def _openmp(threads: int) -> contextlib.AbstractContextManager[Any]:
-    from threadpoolctl import threadpool_limits
-
-    block: contextlib.AbstractContextManager[Any] = threadpool_limits(threads, "openmp")
+def _limits(threads: int, kind: str | None) -> contextlib.AbstractContextManager[Any]:
+    made: Any = importlib.import_module("threadpoolctl")
+    block: contextlib.AbstractContextManager[Any] = made.threadpool_limits(threads, kind)
     return block
 
 
 @contextlib.contextmanager
 def _all(threads: int) -> Iterator[None]:
-    from threadpoolctl import threadpool_limits
-
     before = {name: os.environ.get(name) for name in VARIABLES}
     os.environ.update(dict.fromkeys(VARIABLES, str(threads)))
     try:
-        with threadpool_limits(threads):
+        with _limits(threads, None):
             yield
     finally:
         for name, value in before.items():

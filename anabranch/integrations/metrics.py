@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core import observing
 from anabranch.core.errors import ConfigurationError
+from anabranch.core.exposition import CONTENT_TYPE, family
 from anabranch.core.states import FIRST_ENDED, ITEM_CODES, NAMES
 
 if TYPE_CHECKING:
     import contextlib
     from collections.abc import Iterable
 
+    from anabranch.core.exposition import Labels
     from anabranch.core.maps import MapRun
     from anabranch.core.observing import RunSeen
     from anabranch.core.states import State
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-Labels = tuple[tuple[str, str], ...]
 _started: list[Counts] = []
 
 
@@ -163,7 +163,7 @@ class Counts:
                 ("values_held_bytes", "gauge", "Estimated bytes of values held of maps under way.", held),
                 ("values_spilled_bytes_total", "counter", "Bytes of values moved from memory to disk.", spilled),
             ]
-            return [line for family in families for line in _family(*family)]
+            return [line for one in families for line in family(*one)]
 
 
 def _add(
@@ -180,16 +180,3 @@ def _add(
         attempts[labels] += again
     if map.footprint.spilled:
         spilled[labels] += map.footprint.spilled
-
-
-def _family(name: str, kind: str, help: str, values: Counter[Labels]) -> Iterable[str]:
-    if not values:
-        return
-    yield f"# HELP anabranch_{name} {help}\n# TYPE anabranch_{name} {kind}\n"
-    for labels, value in sorted(values.items()):
-        told = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels)
-        yield f"anabranch_{name}{{{told}}} {value if isinstance(value, int) else format(value, '.6f')}\n"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

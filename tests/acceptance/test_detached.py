@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch import as_completed, flow, wait
+from anabranch import as_completed, flow, task, wait
+from anabranch.core.errors import OptionError
 from tests.acceptance.gates import SOON, Gate, until
 from tests.acceptance.test_interrupts import ITEMS, interrupted, plus_one, read_ended, read_stream, through
 
@@ -44,9 +45,16 @@ def test_a_detached_map_goes_on(concurrent: str, how: str, gate: Gate, marks: Ma
     assert futures.counts == {"Completed": ITEMS}
 
 
-def test_a_detached_run_goes_on_and_one_beside_it_does_not(threads: str, gate: Gate, marks: Marks) -> None:
-    mine = through.with_options(detach=True).submit(1, gate, marks)
-    other = through.submit(2, gate, marks)
+DETACHED = {
+    "task": lambda *args: through.with_options(detach=True).submit(*args),
+    "submit": lambda *args: through.submit(*args, detach=True),
+}
+
+
+@pytest.mark.parametrize("way", DETACHED)
+def test_a_detached_run_goes_on_and_one_beside_it_does_not(threads: str, way: str, gate: Gate, marks: Marks) -> None:
+    mine = DETACHED[way](1, gate, marks)
+    other = through.submit(2, gate, marks, detach=False)
     with interrupted(lambda: len(marks.read()) == 2):
         wait([mine, other])
     gate.open()
@@ -87,3 +95,23 @@ def test_the_end_of_a_flow_run_ends_detached_ones_too(threads: str, gate: Gate, 
 
     assert main() == "left"
     assert found[0].counts["Cancelled"] > 0
+
+
+def test_detach_of_a_submit_is_the_tasks_own_argument_where_it_has_one(threads: str) -> None:
+    @task
+    def own(detach: bool) -> bool:
+        return detach
+
+    class Job:
+        @task
+        def twice(self, x: int) -> int:
+            return 2 * x
+
+    assert own.submit(detach=True).result(SOON) is True
+    job = Job()
+    first, second = job.twice.submit(2, detach=True), job.twice.submit(x=3, detach=True)
+    assert [first.result(SOON), second.result(SOON)] == [4, 6]
+    assert first._map is second._map  # one series
+    assert job.twice.submit(4, detach=True, return_state=True).result() == 8
+    with pytest.raises(OptionError, match="detach"):
+        plus_one.submit(1, detach="yes")

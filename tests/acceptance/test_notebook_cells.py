@@ -255,8 +255,8 @@ def test_a_command_in_a_cell_moves_no_cursor(kernel: Kernel, tmp_path: Path) -> 
 def test_the_record_and_cards_name_the_cell_and_not_the_kernels_own_file(kernel: Kernel) -> None:
     kernel.run(ODD)
     cell = kernel.run(
-        "from anabranch import session\nfutures = odd.map(range(3))\nfutures.wait()\nrecord = session.current().records\n"
-        "record.flush()\n"
+        "from anabranch import session\nfutures = odd.map(range(3))\nfutures.wait()\n"
+        "record = session.current().records\nrecord.flush()\n"
         "row = record.attempts(futures._map.id, 0)[-1]\nprint(row.error_text)\nfutures"
     )
     assert "in odd\n" in cell.stdout

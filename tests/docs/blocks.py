@@ -2,7 +2,7 @@
 
     ```python                         a piece of the page's one program
     ```python title="survey.py"       a file of the page's folder; so is a block of any language with a title
-    ```console                        commands behind `$`, typed in that folder, with what they print
+    ```console                        commands behind `$`, typed in that folder, with what they print (see `missing`)
     <!-- not run: REASON -->          before a block: it is not run. `tests/docs/test_blocks.py` lists all of them
     <!-- invisible-code-block: python
     ...                               what the program needs, and no reader
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from sybil import Document
 from sybil.parsers.markdown.lexers import DirectiveInHTMLCommentLexer, RawFencedCodeBlockLexer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
 
 ROOT = Path(__file__).resolve().parents[2]
 FENCES = RawFencedCodeBlockLexer(re.compile(r"(?P<info>[^\n]*)\n"))
@@ -75,15 +75,58 @@ def blocks(text: str) -> list[Block]:
     return found
 
 
-def commands(block: Block) -> Iterator[tuple[str, int]]:
-    """Yield the commands of a block of a terminal, each with the exit code that it has to end with.
+@dataclass
+class Command:
+    """One command of a terminal.
 
-    A command that fails says so in a comment behind it: `# exit code 1`.
+    Attributes:
+        code: the exit code that it has to end with; a command that fails says so behind it: `# exit code 1`.
+        shown: the lines that the page shows of what it prints.
     """
+
+    text: str
+    code: int
+    shown: list[str] = field(default_factory=list)
+
+
+def commands(block: Block) -> list[Command]:
+    """Return the commands of a block of a terminal, in order."""
+    found: list[Command] = []
     for line in block.text.replace("\\\n", " ").splitlines():
         if line.startswith("$ "):
             code = re.search(r"#.*\bexit code (\d+)", line)
-            yield line[2:], int(code[1]) if code else 0
+            found.append(Command(line[2:], int(code[1]) if code else 0))
+        elif found and line.strip():
+            found[-1].shown.append(line)
+    return found
+
+
+# What differs from one run of a command to the next: times, durations, rates, sizes, ids.
+_VARIES = re.compile(
+    r"\d{4}-\d\d-\d\d|\d\d:\d\d:\d\d(?:\.\d+)?|\b[0-9a-f]{8}-[0-9a-f-]{4,}"
+    r"|[\d.,]+ ?(?:us|ms|s|min|h|d|/s|[kMGT]?i?B)(?!\w)|[\d.]+ ?%"
+)
+
+
+def missing(shown: Sequence[str], printed: str) -> str:
+    """Return the first line that a page shows and a command has not printed; "" where there is none.
+
+    A command prints the lines that are shown, in their order, and perhaps others between them. `...` stands for any
+    lines, and at the end of a line for its rest. Spaces, times, durations, sizes and ids are not compared.
+    """
+    left = iter([_plain(line) for line in printed.splitlines()])
+    for line in shown:
+        wanted = _plain(line)
+        if wanted == "...":
+            continue
+        start = wanted.removesuffix("...").rstrip()
+        if not any(found.startswith(start) if start != wanted else found == wanted for found in left):
+            return line
+    return ""
+
+
+def _plain(line: str) -> str:
+    return " ".join(_VARIES.sub("0", line).split())
 
 
 def first_word(command: str) -> str:

@@ -4,6 +4,7 @@ The blocks of Python are one program, in one namespace, as the cells of a notebo
 
 - An expression with a literal in a comment behind it has that value: `square(3)  # 9`.
 - A block whose last line says `# raises NAME` or `# raises NAME: words` raises that, and its message begins so.
+- The lines below a command are printed by it, in that order (`tests/docs/blocks.py: missing`).
 - `RUN` in a command is the name of the newest run in the record.
 """
 
@@ -23,7 +24,7 @@ import types
 from pathlib import Path
 from typing import Any
 
-from tests.docs.blocks import PYTHON, ROOT, SHELLS, Block, blocks, commands, first_word
+from tests.docs.blocks import PYTHON, ROOT, SHELLS, Block, blocks, commands, first_word, missing
 
 PROGRAMS = {"anabranch", "pytest", "python"}
 RAISES = re.compile(r"# raises (\w+)(?:: (.+))?$")
@@ -115,8 +116,9 @@ def comments(text: str) -> dict[int, Any]:
 
 def typed(block: Block, page: Path) -> int:
     """Type the commands of a block; returns how many there were."""
-    number = 0
-    for command, code in commands(block):
+    typed_here = commands(block)
+    for one in typed_here:
+        command = one.text
         if first_word(command) not in PROGRAMS:
             raise Wrong(f"{page}:{block.line}: no reason says why `{command}` is not typed here")
         if re.search(r"\bRUN\b", command):
@@ -124,12 +126,14 @@ def typed(block: Block, page: Path) -> int:
         done = subprocess.run(
             ["bash", "-c", command], capture_output=True, text=True, timeout=50, stdin=subprocess.DEVNULL
         )
-        if done.returncode != code:
-            raise Wrong(f"{page}:{block.line}: `{command}` ended with {done.returncode}:\n{done.stdout}{done.stderr}")
-        number += 1
-    if not number:
+        printed = f"{done.stdout}{done.stderr}"
+        if done.returncode != one.code:
+            raise Wrong(f"{page}:{block.line}: `{command}` ended with {done.returncode}:\n{printed}")
+        if line := missing(one.shown, printed):
+            raise Wrong(f"{page}:{block.line}: the page shows {line!r} of `{command}`, which printed:\n{printed}")
+    if not typed_here:
         raise Wrong(f"{page}:{block.line}: a block of a terminal without a command behind `$`")
-    return number
+    return len(typed_here)
 
 
 def newest() -> str:

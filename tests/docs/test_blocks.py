@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.blocks import ROOT, blocks, pages
+from tests.docs.blocks import ROOT, blocks, missing, pages
 from tests.docs.not_run import NIGHTLY, NOT_RUN
 
 TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in pages()}
@@ -107,6 +107,26 @@ def test_blocks_are_found_in_order_with_title_reason_and_line() -> None:
     ]
 
 
+PRINTED = """12:30:01.123 | INFO    | begun
+load: 10 items in 0.21 s (47/s)
+etl (brave-newt): Failed: 3 of 10
+id 01a230d9-ede1-7841"""
+
+
+@pytest.mark.parametrize(
+    ("shown", "lacks"),
+    [
+        (["load: 10 items in 1.70 s (6/s)"], ""),
+        (["load: 11 items in 1.70 s (6/s)"], "load: 11 items in 1.70 s (6/s)"),
+        (["08:00:00.000 | INFO | begun", "...", "etl (brave-newt): ...", "id 01a230dc-cc14"], ""),
+        (["etl (brave-newt): Failed: 3 of 10", "load: 10 items in 1 s (10/s)"], "load: 10 items in 1 s (10/s)"),
+        (["etl (brave-newt)"], "etl (brave-newt)"),
+    ],
+)
+def test_what_a_page_shows_is_what_was_printed_but_for_times_and_ids(shown: list[str], lacks: str) -> None:
+    assert missing(shown, PRINTED) == lacks
+
+
 @pytest.mark.parametrize(
     ("block", "told"),
     [
@@ -116,6 +136,7 @@ def test_blocks_are_found_in_order_with_title_reason_and_line() -> None:
         ("```python\nint('x')  # raises ValueError: other words\n```", "invalid literal"),
         ("```console\n$ python -c 'exit(3)'\n```", "ended with 3"),
         ("```console\n$ sbatch job\n```", "no reason says why"),
+        ("```console\n$ python -c 'print(1)'\n2\n```", "shows '2' of"),
         ('```python title="job.py"\n1 / 0\n```', "ended with 1"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import subprocess
@@ -150,6 +151,25 @@ def test_mends_in_the_file_count_and_the_recorded_one_is_there_still(place: Plac
     assert replay("run-1", "load", 3) == 0
     with pytest.raises(ValueError, match="-3 is negative"):
         replay("run-1", "load", 3, recorded=True)
+
+
+def test_an_imported_module_whose_file_was_mended_is_read_again(place: Place) -> None:
+    sys.path.insert(0, str(place.code.parent))
+    module = importlib.import_module("some_flows")
+    vars(place)["modules"] = vars(module)
+    mapped(place)
+    row = module.Row(4)
+    place.map("typed", {0: row}, (module.Row(2),), Binding(args=(("item", 0), ("const", 0))))
+    with pytest.raises(ValueError, match="-3 is negative"):
+        replay("run-1", "load", 3)
+    assert replay("run-1", "typed", 0) == 6
+    place.code.write_text(MENDED)
+    assert replay("run-1", "load", 3) == 0
+    assert replay("run-1", "typed", 0) == 6
+    assert sys.modules["some_flows"] is module
+    place.code.write_text(CODE)
+    with pytest.raises(ValueError, match="-3 is negative"):
+        replay("run-1", "load", 3)
 
 
 def test_without_the_file_the_recorded_one_is_called_and_said_to_be(

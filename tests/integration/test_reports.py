@@ -124,3 +124,37 @@ def test_the_page_of_a_million_items_opens_at_once(home: Path, tmp_path: Path, c
         assert min(paints) < 1000, f"first paint in ms: {paints}"
         assert told == []
         assert "990,000 completed" in page.inner_text("body")
+
+
+def test_a_map_outside_of_flows_has_a_report_of_its_own(home: Path) -> None:
+    first, other = task(odd).map(range(200)), task(nap).map(range(5))
+    single = task(nap).submit(1)
+    first.wait(), other.wait(), single.wait()
+    page = report_of(first).html()
+    assert "map outside of flows" in page
+    assert "198 completed, 2 failed" in page
+    assert "2 x ValueError" in page
+    assert "item 17 is odd" in page
+    assert ">nap<" not in page
+    assert "2 failed" in repr(report_of(first[17]))
+    assert "single runs outside of flows" in report_of(single).html()
+    assert sum(report_of(first).shares.values()) == pytest.approx(1, abs=0.05)
+
+
+def test_a_future_stands_for_its_flow_run_and_subflows_are_named(home: Path) -> None:
+    @flow(name="below")
+    def below() -> int:
+        return task(nap).submit(1).result()
+
+    @flow(name="above")
+    def above() -> str:
+        kept.append(task(nap).map(range(3)))
+        below()
+        return "done"
+
+    kept: list[Any] = []
+    above()
+    runs = {row.flow: row for row in sessions.current().records.flow_runs()}
+    whole = report_of(kept[0]).html()
+    assert f"{runs['below'].name} (below)" in whole
+    assert f"{runs['above'].name} (above)" in report_of(runs["below"].id).html()

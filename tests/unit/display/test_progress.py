@@ -349,16 +349,6 @@ def test_sink_follows_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(progress.choose_sink(), Plain)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("MPLBACKEND", "module://matplotlib_inline.backend_inline"), ("JPY_PARENT_PID", "1")]
-)
-def test_the_terminal_of_a_notebooks_cell_is_none(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
-    monkeypatch.setenv("TERM", "xterm-color")
-    monkeypatch.setenv(name, value)
-    monkeypatch.setattr(sys, "stderr", Screen())
-    assert isinstance(progress.choose_sink(), Plain)
-
-
 def test_a_map_is_shown_as_soon_as_it_is_old_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(Plain(io.StringIO()), monkeypatch)
     bench.board.add(FakeMap(10))  # type: ignore[arg-type]

@@ -288,7 +288,7 @@ def test_parameters_that_do_not_fit_are_refused_by_the_service_with_the_field(
 def test_parameters_that_fit_with_those_of_the_deployment_are_ordered(service: Service) -> None:
     deploy(service, document={"parameter_schema": SCHEMA, "parameters": {"size": 3}})
     secret = {"size": {"$secret": "SIZE"}}  # its text is known to the driver alone
-    wanted = [{}, {"day": "2026-02-01"}, {"size": "4"}, secret]
+    wanted: list[dict[str, Any]] = [{}, {"day": "2026-02-01"}, {"size": "4"}, secret]
     assert all(one.new for one in service.orders.add([NewOrder("f/daily", parameters=given) for given in wanted]))
 
 

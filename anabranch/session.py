@@ -135,8 +135,7 @@ def _notebook() -> Any:
 
 def _in_cell(work: Callable[[], None]) -> Callable[[], None]:
     """Return `work` so that its output is shown where that of the present code is."""
-    here = _notebook()
-    return work if here is None else here.in_its_cell(work)
+    return work if (here := _notebook()) is None else here.in_its_cell(work)
 
 
 def recorded(settings: Settings) -> bool:
@@ -355,13 +354,6 @@ def _begin_anew() -> None:
 forks.in_copies(_begin_anew)
 
 
-def _inherited() -> Settings | None:
-    """Return, in a forked copy, the settings of the other process's session, without a runner of its own."""
-    if _left is None:
-        return None
-    return _left.settings if isinstance(_left.settings.runner, str) else replace(_left.settings, runner="thread")
-
-
 def current() -> Session:
     """Return the program's session, made at the first call."""
     global _current
@@ -370,19 +362,17 @@ def current() -> Session:
         return found
     with _current_lock:
         if _current is None or _current.closed:
-            _current = Session(_settings())
+            _current = Session(chosen())
             atexit.register(_current.close)
         return _current
 
 
 def chosen() -> Settings:
-    """Return the settings of the program's session, which is not made for that."""
-    found = _current
-    return _settings() if found is None or found.closed else found.settings
-
-
-def _settings() -> Settings:
-    return _inherited() or settings_module.load(**_chosen)
+    """Return the settings of the program's session, without making it; a forked copy has those of the other process."""
+    known = _left if _current is None or _current.closed else _current
+    if known is None:
+        return settings_module.load(**_chosen)
+    return known.settings if isinstance(known.settings.runner, str) else replace(known.settings, runner="thread")
 
 
 def choose(**given: Any) -> None:

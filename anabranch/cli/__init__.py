@@ -12,7 +12,7 @@ from anabranch import __version__
 
 # noun -> (module[:command], one line of help): the help page is shown without loading any of them.
 COMMANDS = {
-    "agent": ("agent", "Start and list agents, which start drivers for the runs of deployments."),
+    "agent": ("agent", "Start, list and install agents, which start drivers for the runs of deployments."),
     "backend": ("login:backend", "Choose a server, in the words of Prefect 1."),
     "bench": ("bench", "Measure this machine or cluster beside the raw engine, for a minute."),
     "cloud": ("login:cloud", "Log in to a server, in the words of Prefect 2 and 3."),
@@ -49,10 +49,12 @@ COMMANDS = {
     "server": ("server", "Start, stop and look at the server: record and service over HTTP."),
     "submit": ("submit", "Start a run of a flow as a job: of Slurm, PBS, Kubernetes or this machine."),
     "watch": ("watch", "Show runs, maps, workers and log, full-screen, as they change."),
+    "work-pool": ("work_pool", "As pool, under the name that Prefect 3 has for it."),
+    "work-queue": ("work_pool:queues", "As queue, under the name that Prefect 3 has for it."),
     "worker": ("agent", "As agent, under the name that Prefect 3 has for it."),
     "version": ("version", "Show versions of anabranch and what it runs on."),
 }
-HIDDEN = {"backend", "cloud", "create", "drive", "pod"}  # spellings of older programs; called by ourselves
+HIDDEN = {"backend", "cloud", "create", "drive", "pod", "work-pool", "work-queue"}  # spellings of others; our own
 
 
 class Nouns(click.Group):

@@ -1,4 +1,4 @@
-"""`anabranch agent start|ls`: agents, which start drivers for the runs of deployments."""
+"""`anabranch agent start|ls|install`: agents, which start drivers for the runs of deployments."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ from dataclasses import asdict
 import click
 
 from anabranch import serving, settings
-from anabranch.cli import tables
+from anabranch.cli import agent_install, tables
 from anabranch.core.deployments import DEFAULT
 from anabranch.core.picking import RECENT
 
 
 @click.group("agent")
 def command() -> None:
-    """Start and list agents, which start drivers for the runs of deployments."""
+    """Start, list and install agents, which start drivers for the runs of deployments."""
+
+
+command.add_command(agent_install.command)
 
 
 def _start(pool: str, queues: tuple[str, ...], labels: tuple[str, ...], limit: int, name: str, kind: str | None,
-           once: bool) -> None:  # fmt: skip
+           once: bool, in_place: str | None, safe_to_evict: bool) -> None:  # fmt: skip
     """Be an agent until Ctrl-C or SIGTERM: claim runs of a pool, and start a driver for each.
 
     Drivers that run then go on without it: another agent of the pool, or this one once it is started again, adopts
@@ -29,7 +32,9 @@ def _start(pool: str, queues: tuple[str, ...], labels: tuple[str, ...], limit: i
     from anabranch.serving.agent import Wanted, agent_of
     from anabranch.serving.running import run
 
-    chosen = settings.load()
+    if safe_to_evict:
+        raise click.UsageError("the pods of runs are not evicted: a driver is not moved without loss")
+    chosen, kind = settings.load(), kind or in_place
     service = serving.opened(chosen)
     try:
         agent = agent_of(service, chosen, Wanted(pool, queues, labels, (), limit, name, kind or "", once))
@@ -51,6 +56,8 @@ _OPTIONS = [
     click.option("--limit", default=0, type=click.IntRange(min=0), help="Runs at once; 0: as processors, 4 or more."),
     click.option("-n", "--name", default="", help="For people; the machine's and the process's unless given."),
     click.option("--kind", "--type", "-t", "kind", help="Where its drivers run: process, slurm, pbs, kubernetes."),
+    click.argument("in_place", metavar="[KIND]", required=False),
+    click.option("--safe-to-evict", type=bool, default=False, hidden=True),
     click.option("--once", "--run-once", "once", is_flag=True, help="Take what waits now, and end when that has."),
 ]
 for _option in reversed(_OPTIONS):

@@ -85,7 +85,7 @@ def show(name: str, as_json: bool) -> None:
 @click.argument("name")
 def pause(name: str) -> None:
     """Let the runs of a pool wait; those that have begun go on."""
-    _change(name, paused=True)
+    change(name, paused=True)
     click.echo(f"pool {name} is paused; `anabranch pool resume {name}` lets its runs go on")
 
 
@@ -93,7 +93,7 @@ def pause(name: str) -> None:
 @click.argument("name")
 def resume(name: str) -> None:
     """Let agents take the runs of a pool again."""
-    _change(name, paused=False)
+    change(name, paused=False)
     click.echo(f"pool {name} goes on")
 
 
@@ -102,7 +102,7 @@ def resume(name: str) -> None:
 @click.argument("slots", metavar="N|none")
 def set_slots(name: str, slots: str) -> None:
     """Set how many runs of a pool there may be at once; runs above that end as they would."""
-    _change(name, slots=services.slots(slots))
+    change(name, slots=services.slots(slots))
     click.echo(f"pool {name}: {slots.lower()} at once" if slots.lower() != "none" else f"pool {name}: any number")
 
 
@@ -116,7 +116,8 @@ def delete(name: str) -> None:
     click.echo(f"pool {name} is deleted")
 
 
-def _change(name: str, **options: object) -> None:
+def change(name: str, **options: object) -> None:
+    """Change a pool, or end the command where there is none."""
     service = services.current()
     service.pools.put(replace(services.pool(service, name), **options))  # type: ignore[arg-type]
 

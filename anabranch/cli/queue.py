@@ -55,7 +55,7 @@ def create(pool: str, name: str, priority: int, slots: str | None) -> None:
 @click.option("--slots", metavar="N", help='Runs at once; "none" for any number.')
 def set_queue(pool: str, name: str, priority: int | None, slots: str | None) -> None:
     """Change a queue; values that are not given stay unchanged."""
-    queue = _found(pool, name)
+    queue = found(pool, name)
     if priority is not None:
         queue = replace(queue, priority=priority)
     if slots is not None:
@@ -70,7 +70,7 @@ def set_queue(pool: str, name: str, priority: int | None, slots: str | None) -> 
 @click.argument("name")
 def pause(pool: str, name: str) -> None:
     """Let the runs of a queue wait; those that have begun go on."""
-    services.current().pools.put_queue(replace(_found(pool, name), paused=True))
+    services.current().pools.put_queue(replace(found(pool, name), paused=True))
     click.echo(f"queue {name} of pool {pool} is paused; `anabranch queue resume {pool} {name}` lets its runs go on")
 
 
@@ -79,7 +79,7 @@ def pause(pool: str, name: str) -> None:
 @click.argument("name")
 def resume(pool: str, name: str) -> None:
     """Let agents take the runs of a queue again."""
-    services.current().pools.put_queue(replace(_found(pool, name), paused=False))
+    services.current().pools.put_queue(replace(found(pool, name), paused=False))
     click.echo(f"queue {name} of pool {pool} goes on")
 
 
@@ -88,12 +88,13 @@ def resume(pool: str, name: str) -> None:
 @click.argument("name")
 def delete(pool: str, name: str) -> None:
     """Delete a queue that nothing uses."""
-    _found(pool, name)
+    found(pool, name)
     services.current().pools.delete_queue(pool, name)
     click.echo(f"queue {name} of pool {pool} is deleted")
 
 
-def _found(pool: str, name: str) -> Queue:
+def found(pool: str, name: str) -> Queue:
+    """Return a queue, or end the command where there is none."""
     service = services.current()
     services.pool(service, pool)
     queues = {one.name: one for one in service.pools.queues(pool)}

@@ -176,6 +176,10 @@ class LoadError(EntrypointError):
     """Raised when the file or the module of a flow does not load; has the trace from the user's code on."""
 
 
+class ParametersRefused(ParameterTypeError, ServiceError):
+    """Raised when the parameters of an order or a deployment do not fit its flow's."""
+
+
 class DeploymentError(AnabranchError, ValueError):
     """Raised for a deployment that cannot be read: a misspelt key (the nearest is named), a file that is gone."""
 

@@ -88,6 +88,18 @@ class Secret:
         return self.get()
 
 
+NAMED = "$secret"  # {"$secret": "KEY"} in JSON stands for Secret("KEY")
+
+
+def restored(value: Any) -> Any:
+    """Return a value of JSON with its secrets as `Secret` again."""
+    if isinstance(value, dict):
+        if value.keys() == {NAMED} and isinstance(value[NAMED], str):
+            return Secret(value[NAMED])
+        return {key: restored(one) for key, one in value.items()}
+    return [restored(one) for one in value] if isinstance(value, list) else value
+
+
 def remember(*values: Any) -> None:
     """Note the texts of secrets (objects with `get_secret_value`, as pydantic's) among parameters.
 

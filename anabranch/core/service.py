@@ -43,7 +43,7 @@ class Deployments(Protocol):
 
     def apply(
         self, deployment: DeploymentRow, schedules: Sequence[ScheduleRow] | None = None, *, by: str = "",
-        always: bool = False,
+        always: bool = False, after: int | None = None,
     ) -> DeploymentRow:  # fmt: skip
         """Make a deployment, or change the one of this flow and name; returns it with id and revision.
 
@@ -51,6 +51,8 @@ class Deployments(Protocol):
             schedules: all of its schedules, told apart by slug; None: those that it has stay. One that a person has
                 paused stays paused. One with a changed spec begins anew at the present time.
             always: whether a revision is made even of the same document.
+            after: the revision that the caller has seen, 0 for none: with `always`, one that was made since, by an
+                earlier try without an answer, is enough.
 
         Raises:
             ServiceError: its pool or its project does not exist; names the nearest.
@@ -123,6 +125,8 @@ class Orders(Protocol):
         """Order flow runs, all or none; one with a key that its deployment has seen is the earlier one.
 
         Raises:
+            ParametersRefused: parameters do not fit the deployment's schema; names each. Those of a schedule's tick
+                are left to the driver, so that the run says so.
             ServiceError: there is no such deployment; or parameters are too large.
         """
         ...

@@ -13,11 +13,10 @@ from functools import cache
 from typing import Any
 
 from anabranch.core.errors import DeploymentError
-from anabranch.core.secrets import Secret
+from anabranch.core.secrets import NAMED, Secret
 
 MOST = 100_000  # values in one document; a few lines of YAML with anchors may stand for more than a memory holds
 DEEPEST = 50
-_SECRET = "$secret"
 _SECRETS = ("SecretStr", "SecretBytes")  # of pydantic
 
 
@@ -47,7 +46,7 @@ class _Writer:
         if value is None or type(value) in (str, bool, int, float):
             return value
         if isinstance(value, Secret):
-            return {_SECRET: value.name}
+            return {NAMED: value.name}
         if _is_secret(value):
             raise DeploymentError(f"{place}: a deployment keeps no secrets; give Secret('NAME'), which travels by name")
         if isinstance(value, Mapping):
@@ -76,12 +75,3 @@ def _dumped(value: Any, place: str) -> Any:
         return _any().dump_python(value, mode="json")
     except Exception as error:  # a serializer of the user's own may raise anything
         raise DeploymentError(f"{place}: {type(value).__qualname__} cannot be written as JSON: {error}") from None
-
-
-def restored(value: Any) -> Any:
-    """Return a value of JSON with its secrets as `Secret` again."""
-    if isinstance(value, dict):
-        if value.keys() == {_SECRET} and isinstance(value[_SECRET], str):
-            return Secret(value[_SECRET])
-        return {key: restored(one) for key, one in value.items()}
-    return [restored(one) for one in value] if isinstance(value, list) else value

@@ -23,7 +23,7 @@ from anabranch.core.errors import EntrypointError, RecordsError, UnreachableErro
 from anabranch.core.options import FlowOptions
 from anabranch.core.orders import DriverProcess
 from anabranch.core.runs import CODE, FlowRunRow, StoredRow, TransitionRow
-from anabranch.documents.parameters import restored
+from anabranch.core.secrets import restored
 from anabranch.documents.storage.fetch import CACHE, fetch
 from anabranch.entrypoints.flow import flow_of
 from anabranch.runs import flow_begin, resumed

@@ -11,8 +11,19 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from anabranch.core import secrets
-from anabranch.core.errors import AccessError, RecordsError, RunTakenError, ServiceError
-from anabranch.records.service.problems import ACCESS, BUSY, MISSING, REQUEST, ROUTE, SERVER, SERVICE, STORE, TAKEN
+from anabranch.core.errors import AccessError, ParametersRefused, RecordsError, RunTakenError, ServiceError
+from anabranch.records.service.problems import (
+    ACCESS,
+    BUSY,
+    MISSING,
+    PARAMETERS,
+    REQUEST,
+    ROUTE,
+    SERVER,
+    SERVICE,
+    STORE,
+    TAKEN,
+)
 from anabranch.server.refusals import Busy, Forbidden, NotFound
 
 if TYPE_CHECKING:
@@ -38,6 +49,7 @@ _ANSWERS: list[tuple[type[Exception], int, str, str]] = [
     (NotFound, 404, MISSING, "There is no such thing"),
     (Busy, 503, BUSY, "The server has too much to do"),
     (RunTakenError, 409, TAKEN, "Another driver has the run"),
+    (ParametersRefused, 400, PARAMETERS, "The parameters do not fit"),
     (ServiceError, 400, SERVICE, "The service cannot do that"),
     (RecordsError, 503, STORE, "The record cannot be used"),
 ]

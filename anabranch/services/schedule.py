@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from anabranch.core.service import Service
     from anabranch.scheduling.schedule import Schedule
 
-AHEAD = 10.0  # seconds before its tick that a run is ordered
+AHEAD = 10.0  # seconds before its tick that a run is ordered, at most
+SHORTEST_AHEAD = 2.0  # the same for ticks that follow each other fast: one look may be missed
 LOOK = 1.0  # seconds between looks
 TOGETHER = 50  # schedules in one transaction
 REFUSED = 60.0  # seconds until a schedule with refused orders is looked at again
@@ -61,7 +62,7 @@ class ScheduleStep:
         """Return what to do about a schedule's ticks; or the seconds until they come."""
         try:
             schedule = parse(row.spec)
-            ahead = AHEAD if schedule.overlap == "allow" else 0.0
+            ahead = _ahead(schedule, row.next_tick)
             if row.next_tick is not None and row.next_tick > now + ahead:
                 return row.next_tick - now
             due = ticks.due(schedule, row.cursor, now, ahead=ahead)
@@ -101,6 +102,14 @@ class ScheduleStep:
         if self._told.get(row.id) != what:
             self._told[row.id] = what
             logger.warning("the schedule %r of deployment %s %s", row.slug, row.deployment, what)
+
+
+def _ahead(schedule: Schedule, tick: float | None) -> float:
+    """Return how long before a tick its run is ordered: by short steps, not many runs that an end would cancel."""
+    if schedule.overlap != "allow" or tick is None:
+        return 0.0
+    following = schedule.after(tick)
+    return AHEAD if following is None else min(AHEAD, max(SHORTEST_AHEAD, following - tick))
 
 
 def order_of(row: ScheduleRow, schedule: Schedule, instants: Iterable[float]) -> list[NewOrder]:

@@ -7,10 +7,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from anabranch import scheduling, serving
-from anabranch.core import context
+from anabranch.core import context, parameter_schema
 from anabranch.core.errors import DeploymentError, ServiceError
 from anabranch.core.orders import NewOrder, Queue
-from anabranch.documents import schema
 from anabranch.documents.parameters import plain
 from anabranch.serving import called_runs, kinds
 from anabranch.serving.ordered_runs import OrderedRun
@@ -54,7 +53,7 @@ def apply(
 
 def _fit(deployment: Document, parameters: Mapping[str, Any], what: str, *, whole: bool) -> None:
     if deployment.enforce_parameter_schema:
-        schema.check(deployment.parameter_schema, parameters, f"{what} {deployment.full_name!r}", whole=whole)
+        parameter_schema.check(deployment.parameter_schema, parameters, f"{what} {deployment.full_name!r}", whole=whole)
 
 
 def limit_queue(deployment: Document, slots: int, service: Service | None = None) -> None:
@@ -125,7 +124,6 @@ def run_deployment(
         parent_run="" if here is None else here.id,
         by="" if here is None else f"flow run {here.name}",
     )
-    _check(deployment, order)
     patience = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
     if here is not None and here.scope is not None:
         return called_runs.called(service, deployment, order, here, patience, poll_interval)
@@ -141,13 +139,6 @@ def _known(service: Service, name: str) -> DeploymentRow:
         service.orders.all(deployment=name, limit=1)  # its error names the nearest
         raise ServiceError(f"there was no deployment {name!r} a moment ago")
     return found
-
-
-def _check(deployment: DeploymentRow, order: NewOrder) -> None:
-    document = deployment.document
-    if document.get("enforce_parameter_schema", True):
-        parameters = {**document.get("parameters", {}), **order.parameters}
-        schema.check(document.get("parameter_schema", {}), parameters, f"deployment {deployment.full_name!r}")
 
 
 def _moment(given: datetime | float | None) -> float | None:

@@ -11,7 +11,7 @@ import pytest
 
 from anabranch.core.deployments import DeploymentRow, ScheduleRow
 from anabranch.core.errors import ServiceError
-from anabranch.core.orders import NewOrder, Pool, Queue
+from anabranch.core.orders import Agent, NewOrder, Pool, Queue
 from tests.contract.services import NOW, Place, place, service
 
 if TYPE_CHECKING:
@@ -176,3 +176,41 @@ def test_many_who_apply_at_once_make_one_deployment_and_a_revision_for_each_chan
     documents = [row.document["n"] for row in revisions]
     assert all(one != next_one for one, next_one in itertools.pairwise(documents))
     assert set(documents) == {0, 1, 2}
+
+
+def test_a_revision_that_is_made_always_is_made_once_though_its_answer_is_lost(service: Service) -> None:
+    """The request comes again with the revision that its sender had seen."""
+    assert service.deployments.apply(DAILY, always=True, after=0).revision == 1
+    assert service.deployments.apply(DAILY, always=True, after=0).revision == 1
+    assert service.deployments.apply(DAILY, always=True, after=1).revision == 2
+    assert service.deployments.apply(DAILY, always=True, after=1).revision == 2
+    changed = replace(DAILY, document={"entrypoint": "new.py:etl"})
+    assert service.deployments.apply(changed, always=True, after=1).revision == 3  # what was made since is another
+    assert service.deployments.apply(changed, always=True).revision == 4
+    assert [row.revision for row in service.deployments.revisions("etl/daily")] == [4, 3, 2, 1]
+
+
+def test_orders_that_wait_go_with_their_deployment_to_another_pool(place: Place, service: Service) -> None:
+    for pool in ("small", "big"):
+        service.pools.put(Pool(pool))
+    service.pools.put_queue(Queue("small", "own"))
+    service.pools.put_queue(Queue("small", "lonely"))
+    service.pools.put_queue(Queue("big", "own"))
+    small = replace(DAILY, pool="small", queue="day", labels=(), slots=1, collision="enqueue")
+    service.deployments.apply(small)
+    wanted = [NewOrder("etl/daily", queue=queue, priority=9 - n) for n, queue in enumerate(("", "", "own", "lonely"))]
+    service.pools.put_queue(Queue("small", "day", priority=1))
+    first, *runs = [one.run for one in service.orders.add(wanted)]
+    service.claims.join(Agent("old", "old", "small", capacity=9))
+    service.claims.join(Agent("new", "new", "big", capacity=9))
+    assert [one.order.run for one in service.claims.claim("old", 1)] == [first]
+    service.deployments.apply(replace(small, pool="big", queue="night"))
+    found = [service.orders.find(run) for run in (first, *runs)]
+    assert [(one.pool, one.queue) for one in found if one] == [
+        ("small", "day"), ("big", "night"), ("big", "own"), ("big", "night"),
+    ]  # fmt: skip
+    assert service.claims.claim("old", 9) == []
+    assert service.claims.claim("new", 9) == []  # its one slot is held in the pool that it has left
+    service.claims.leave("old")  # the claim goes back into the pool that it was in, until the next deployment
+    assert service.deployments.apply(replace(small, pool="big", queue="night")).revision == 2
+    assert [one.order.run for one in service.claims.claim("new", 9)] == [first]

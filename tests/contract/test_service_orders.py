@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch.core.errors import RunTakenError, ServiceError
+from anabranch.core.errors import ParametersRefused, RunTakenError, ServiceError
 from anabranch.core.orders import LONGEST_PARAMETERS, Kill, NewOrder, Ordered, OrderState
 from anabranch.core.picking import why_waiting
 from anabranch.records.retention import DAY, sweep
@@ -256,3 +256,54 @@ def test_a_time_before_all_times_is_due_at_once(service: Service, due: float) ->
     run = service.orders.add([NewOrder(row.id, due=due)])[0].run
     agent(service)
     assert [claim.order.run for claim in service.claims.claim("one", 1)] == [run]
+
+
+SCHEMA = {
+    "type": "object", "required": ["size"], "additionalProperties": False,
+    "properties": {"size": {"type": "integer"}, "day": {"type": "string", "format": "date", "default": "2026-01-01"}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({"size": "many"}, "size: Input should be a valid integer"),
+        ({"size": 3, "day": "some day"}, "day: "),
+        ({}, "size: is missing"),
+        ({"size": 3, "siz": 4}, "siz: there is no such parameter; did you mean 'size'?"),
+    ],
+)
+def test_parameters_that_do_not_fit_are_refused_by_the_service_with_the_field(
+    service: Service, parameters: dict[str, Any], said: str
+) -> None:
+    deploy(service, document={"parameter_schema": SCHEMA})
+    good = NewOrder("f/daily", parameters={"size": 3})
+    with pytest.raises(ParametersRefused) as refused:
+        service.orders.add([good, NewOrder("f/daily", parameters=parameters)])
+    assert said in str(refused.value)
+    assert "deployment 'f/daily'" in str(refused.value)
+    assert service.orders.all(deployment="f/daily") == []  # all or none
+
+
+def test_parameters_that_fit_with_those_of_the_deployment_are_ordered(service: Service) -> None:
+    deploy(service, document={"parameter_schema": SCHEMA, "parameters": {"size": 3}})
+    secret = {"size": {"$secret": "SIZE"}}  # its text is known to the driver alone
+    wanted: list[dict[str, Any]] = [{}, {"day": "2026-02-01"}, {"size": "4"}, secret]
+    assert all(one.new for one in service.orders.add([NewOrder("f/daily", parameters=given) for given in wanted]))
+
+
+def test_a_deployment_that_enforces_no_schema_takes_any_parameters(service: Service) -> None:
+    deploy(service, document={"parameter_schema": SCHEMA, "enforce_parameter_schema": False})
+    assert service.orders.add([NewOrder("f/daily", parameters={"siz": 4})])[0].new
+
+
+def test_the_tick_of_a_schedule_makes_its_run_whatever_its_parameters(service: Service) -> None:
+    """A run that fails says why; a schedule that orders nothing says it to the log of a server."""
+    deploy(service, document={"parameter_schema": SCHEMA})
+    assert service.orders.add([NewOrder("f/daily", parameters={}, schedule="s")])[0].new
+
+
+def test_an_order_that_is_known_by_its_key_is_the_earlier_one_whatever_is_asked(service: Service) -> None:
+    deploy(service, document={"parameter_schema": SCHEMA})
+    [first] = service.orders.add([NewOrder("f/daily", "k", parameters={"size": 1})])
+    assert service.orders.add([NewOrder("f/daily", "k", parameters={})]) == [Ordered(first.run, False)]

@@ -253,3 +253,15 @@ def test_many_schedules_of_one_moment_are_taken_in_batches(place: Place, service
     assert step(place.clock.time()) > 0.0
     assert step(place.clock.time()) > 0.0
     assert all(row.cursor > NOW for row in service.schedules.all())
+
+
+@pytest.mark.parametrize(("width", "ahead"), [(1, 2.0), (4, 4.0), (30, AHEAD)])
+def test_short_steps_are_ordered_a_step_ahead_and_two_seconds_at_least(
+    place: Place, service: Service, width: int, ahead: float
+) -> None:
+    """What a program has ordered ahead is cancelled when it ends."""
+    deployed(service, Interval(width))
+    lived(place, ScheduleStep(service), 60.0, 0.5)
+    furthest = max(order.due for order in orders(service)) - place.clock.time()
+    assert ahead - width < furthest <= ahead
+    assert ticks(service) == [float(width * n) for n in range(1, int((60 + ahead) // width) + 1)]

@@ -151,7 +151,7 @@ def test_an_ended_runs_key_opens_what_delivery_needs_on_the_whole_table(server: 
     opened = set()
     for route in server.app.routes:
         assert isinstance(route, Guarded)
-        for method in sorted(route.methods):
+        for method in sorted(route.methods or ()):
             heard = ask(server.address, method, route.path, None, Authorization=f"Bearer {key}")
             roles = (route.openapi_extra or {})[declared.ROLES]
             assert (heard.status in (401, 403)) == (not {ENDED, OPEN} & set(roles)), (method, route.path)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from anabranch.core import secrets
 from anabranch.core.errors import AnabranchError, FetchError, MissingExtraError
-from anabranch.documents.parameters import restored
+from anabranch.core.secrets import restored
 from anabranch.documents.storage.cache import digest_of
 
 if TYPE_CHECKING:

@@ -35,16 +35,27 @@ class DirectDeployments:
 
     def apply(
         self, deployment: DeploymentRow, schedules: Sequence[ScheduleRow] | None = None, *, by: str = "",
-        always: bool = False,
+        always: bool = False, after: int | None = None,
     ) -> DeploymentRow:  # fmt: skip
-        """Make or change one; the same idempotency key or the same document changes nothing but its schedules."""
+        """Make or change one; the same idempotency key or the same document changes nothing but its schedules.
+
+        Orders that wait go where the deployment goes: its slots are counted under the lock of one pool.
+        """
         _check(deployment)
         ledger = self._ledger
         with ledger.write() as db:
-            lock_known_pool(ledger, db, deployment.pool)
+            before = find_deployment(ledger, db, f"{deployment.flow}/{deployment.name}")
+            for pool in sorted({deployment.pool, *(_pools(ledger, db, before) if before else ())}):
+                if pool == deployment.pool:
+                    lock_known_pool(ledger, db, pool)
+                else:
+                    ledger.lock_pool(db, pool)
             self._known_project(db, deployment.project)
-            done = _applied(ledger, db, deployment, by, always)
+            done = _applied(ledger, db, deployment, by, always, after)
             db.execute(ledger.sql["enter_queue"], (done.pool, done.queue))
+            if before is not None:
+                place = {"id": done.id, "pool": done.pool, "queue": done.queue, "old_queue": before.queue}
+                db.execute(ledger.sql["move_waiting"], place)
             if schedules is not None:
                 inner_schedules.put_all(ledger, db, done.id, schedules)
         ledger.bell.ring()
@@ -120,7 +131,9 @@ class DirectDeployments:
             raise unknown("project", name, names, f"`anabranch project create {name}` makes it")
 
 
-def _applied(ledger: Ledger, db: Connection, wanted: DeploymentRow, by: str, always: bool) -> DeploymentRow:
+def _applied(
+    ledger: Ledger, db: Connection, wanted: DeploymentRow, by: str, always: bool, after: int | None
+) -> DeploymentRow:  # fmt: skip
     """Return a deployment as it stands after this."""
     now = ledger.now()
     content = wanted.content_hash or digest(wanted)
@@ -131,7 +144,8 @@ def _applied(ledger: Ledger, db: Connection, wanted: DeploymentRow, by: str, alw
         old = made(DeploymentRow, db.execute(ledger.sql["lock_deployment"], (new.flow, new.name)).fetchone())
         key = new.idempotency_key
         changed = key != old.idempotency_key if key else content != old.content_hash
-        if not changed and not always:
+        made_since = after is not None and old.revision > after
+        if not changed and (made_since or not always):
             return old
         new = replace(
             new, id=old.id, revision=old.revision + 1, created=old.created, paused=old.paused or wanted.paused

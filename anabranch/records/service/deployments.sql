@@ -84,6 +84,16 @@ DELETE FROM deployment_revisions WHERE deployment = ?;
 -- Where orders of a deployment wait.
 SELECT DISTINCT pool FROM orders WHERE deployment = ? AND state = 0;
 
+-- name: move_waiting
+-- Waiting orders of a deployment go to the pool and queue that it has now; to their own queue where that is there too.
+UPDATE orders
+SET pool = :pool, queue = CASE
+    WHEN queue <> :old_queue
+        AND EXISTS (SELECT 1 FROM work_queues AS q WHERE q.pool = :pool AND q.name = orders.queue) THEN queue
+    ELSE :queue
+END
+WHERE deployment = :id AND state = 0 AND (pool <> :pool OR (queue = :old_queue AND queue <> :queue));
+
 -- name: put_project
 -- A project as it is to be.
 INSERT INTO projects (name, description, created)

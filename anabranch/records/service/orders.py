@@ -7,6 +7,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from anabranch.core import parameter_schema
 from anabranch.core.errors import ServiceError
 from anabranch.core.orders import LONGEST_PARAMETERS, Order, Ordered, OrderState
 from anabranch.core.runs import FlowRunRow, json_parameters
@@ -118,6 +119,7 @@ def insert(ledger: Ledger, db: Connection, orders: Sequence[NewOrder]) -> list[O
     """Order flow runs within a transaction that locks their pools; the caller rings the bell after its commit.
 
     Raises:
+        ParametersRefused: as of `Orders.add`.
         ServiceError: there is no such deployment; or parameters are too large, or no JSON.
     """
     return insert_known(ledger, db, orders, _known(ledger, db, {order.deployment for order in orders}))
@@ -186,6 +188,9 @@ def _rows(one: NewOrder, row: DeploymentRow, now: float) -> tuple[Values, Values
     """The rows of a run, its order, and its first state."""
     parameters = {**(row.document.get("parameters") or {}), **one.parameters}
     _check_size(_json(parameters, "parameters", row), row)
+    if not one.schedule and row.document.get("enforce_parameter_schema", True):
+        schema = row.document.get("parameter_schema") or {}
+        parameter_schema.check(schema, parameters, f"deployment {row.full_name!r}")
     _json(one.job, "job variables", row)
     if one.due is not None and not math.isfinite(one.due):
         raise ServiceError(f"a run of {row.full_name} cannot be due at {one.due}: it is a time in Unix seconds")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 ACCESS = "anabranch:access"  # no key, a wrong one, or one that may not do that
 BUSY = "anabranch:busy"  # ask again in a moment
+PARAMETERS = "anabranch:parameters"  # those of an order do not fit its flow's
 MISSING = "anabranch:not-found"  # what was named is not there
 REQUEST = "anabranch:request"  # it does not fit the route
 ROUTE = "anabranch:route"  # the server has no such route: an older version

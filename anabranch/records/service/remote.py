@@ -14,7 +14,14 @@ from urllib.parse import urlencode
 
 from anabranch.core.access import Access, AuditRow, Key, NewKey
 from anabranch.core.deployments import DeploymentRow, ProjectRow, RevisionRow, ScheduleRow
-from anabranch.core.errors import AccessError, RecordsError, RunTakenError, ServiceError, UnreachableError
+from anabranch.core.errors import (
+    AccessError,
+    ParametersRefused,
+    RecordsError,
+    RunTakenError,
+    ServiceError,
+    UnreachableError,
+)
 from anabranch.core.ids import Ids
 from anabranch.core.orders import Agent, Begun, Claim, Heard, Order, Ordered, Pool, Queue, Reaped, Standing, Tick
 from anabranch.core.service import MOST
@@ -86,6 +93,8 @@ class Door:
             return RecordsError(f"the server at {self._server.name}: {why}")
         if kind == problems.MISSING:
             return Missing(why)
+        if kind == problems.PARAMETERS:
+            return ParametersRefused(why)
         if kind == problems.SERVICE:
             return ServiceError(why)
         if kind in (problems.BUSY, "") and answer.status in (502, 503, 504):
@@ -122,9 +131,12 @@ class RemoteDeployments:
 
     def apply(
         self, deployment: DeploymentRow, schedules: Sequence[ScheduleRow] | None = None, *, by: str = "",
-        always: bool = False,
+        always: bool = False, after: int | None = None,
     ) -> DeploymentRow:  # fmt: skip
-        body = requests.Apply(deployment, None if schedules is None else list(schedules), by, always)
+        if always and after is None:  # an answer may be lost, and the request comes again
+            known = self.find(f"{deployment.flow}/{deployment.name}")
+            after = 0 if known is None else known.revision
+        body = requests.Apply(deployment, None if schedules is None else list(schedules), by, always, after)
         made: DeploymentRow = self.door.ask(DeploymentRow, "POST", "/deployments", body)
         return made
 

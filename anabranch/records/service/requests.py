@@ -18,6 +18,7 @@ class Apply:
     schedules: list[ScheduleRow] | None = None
     by: str = ""
     always: bool = False
+    after: int | None = None
 
 
 @dataclass(slots=True)

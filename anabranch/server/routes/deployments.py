@@ -17,7 +17,7 @@ ROUTES = Routes("deployments")
 def apply(body: Apply, service: ServiceHere, access: AccessHere) -> DeploymentRow:
     """Make a deployment, or change the one of this flow and name."""
     by = access.name or body.by
-    return service.deployments.apply(body.deployment, body.schedules, by=by, always=body.always)
+    return service.deployments.apply(body.deployment, body.schedules, by=by, always=body.always, after=body.after)
 
 
 @ROUTES.add("GET", "", VIEWER, AGENT)

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from anabranch import Secret
 from anabranch.core.errors import DeploymentError
+from anabranch.core.secrets import restored
 from anabranch.documents import yaml_file
 from anabranch.documents.document import ALIASES, Document
-from anabranch.documents.parameters import MOST, plain, restored
+from anabranch.documents.parameters import MOST, plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

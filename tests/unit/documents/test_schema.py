@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from anabranch import Secret  # noqa: TC001  # read by the schema
+from anabranch.core import parameter_schema
 from anabranch.core.errors import ParameterTypeError
 from anabranch.core.validate import validate_call
 from anabranch.documents import schema
@@ -48,7 +49,7 @@ NEEDED: dict[str, Any] = {"n": 1, "day": "2024-01-02"}
     ],
 )  # fmt: skip
 def test_what_pydantic_takes_fits(more: dict[str, Any]) -> None:
-    schema.check(schema.of(load), {**NEEDED, **more}, "it")
+    parameter_schema.check(schema.of(load), {**NEEDED, **more}, "it")
     validate_call(load, (), {**NEEDED, **more})
 
 
@@ -64,7 +65,7 @@ def test_what_pydantic_takes_fits(more: dict[str, Any]) -> None:
 )  # fmt: skip
 def test_what_does_not_fit_is_named(more: dict[str, Any], field: str) -> None:
     with pytest.raises(ParameterTypeError) as refused:
-        schema.check(schema.of(load), {**NEEDED, **more}, "deployment 'f/d'")
+        parameter_schema.check(schema.of(load), {**NEEDED, **more}, "deployment 'f/d'")
     assert "deployment 'f/d': the parameters do not fit" in str(refused.value)
     assert f"\n  {field}" in str(refused.value)
     with pytest.raises(ParameterTypeError):
@@ -73,7 +74,7 @@ def test_what_does_not_fit_is_named(more: dict[str, Any], field: str) -> None:
 
 def test_missing_and_unknown_parameters() -> None:
     with pytest.raises(ParameterTypeError) as refused:
-        schema.check(schema.of(load), {"n": 1, "tagz": []}, "it")
+        parameter_schema.check(schema.of(load), {"n": 1, "tagz": []}, "it")
     assert "day: is missing" in str(refused.value)
     assert "tagz: there is no such parameter; did you mean 'tags'?" in str(refused.value)
 
@@ -81,8 +82,8 @@ def test_missing_and_unknown_parameters() -> None:
 def test_further_parameters_where_the_flow_takes_them() -> None:
     def free(a: int, **more: Any) -> None: ...
 
-    schema.check(schema.of(free), {"a": 1, "b": 2}, "it")
-    schema.check({}, {"anything": object()}, "it")
+    parameter_schema.check(schema.of(free), {"a": 1, "b": 2}, "it")
+    parameter_schema.check({}, {"anything": object()}, "it")
 
 
 def test_a_schema_of_other_people_is_taken_as_far_as_it_is_understood() -> None:
@@ -91,9 +92,9 @@ def test_a_schema_of_other_people_is_taken_as_far_as_it_is_understood() -> None:
         "properties": {"n": {"type": ["integer", "null"]}, "x": {"$ref": "#/definitions/X"}, "y": {"not": {}}, "z": 1},
         "definitions": {"X": {"allOf": [{"type": "string", "pattern": "^a"}]}},
     }
-    schema.check(theirs, {"n": None, "x": "ab", "y": 1, "z": 2, "further": 3}, "it")
+    parameter_schema.check(theirs, {"n": None, "x": "ab", "y": 1, "z": 2, "further": 3}, "it")
     with pytest.raises(ParameterTypeError, match="\n  x: "):
-        schema.check(theirs, {"x": "b"}, "it")
+        parameter_schema.check(theirs, {"x": "b"}, "it")
 
 
 KINDS: list[Any] = [
@@ -122,6 +123,6 @@ def test_the_check_says_what_the_flow_itself_would(kind: Any, value: Any) -> Non
             return True
         return False
 
-    assert refused(lambda: schema.check(schema.of(fn), {"it": value}, "it")) == refused(
+    assert refused(lambda: parameter_schema.check(schema.of(fn), {"it": value}, "it")) == refused(
         lambda: validate_call(fn, (value,), {})
     )

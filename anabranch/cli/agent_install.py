@@ -1,0 +1,161 @@
+"""`anabranch agent install systemd|kubernetes`: what keeps an agent running where it is installed, as text."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from anabranch import serving, settings
+from anabranch.core.deployments import DEFAULT
+from anabranch.core.errors import ConfigurationError
+from anabranch.kubernetes.ours import OWNER, OWNER_NAME, STAYS, locked_down, not_root
+
+NAME = "anabranch-agent"
+# As the chart's role for drivers that submit jobs: what looking at jobs asks for, and nothing more.
+_RULES = [
+    {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create", "get", "list", "delete"]},
+    {"apiGroups": [""], "resources": ["pods", "events"], "verbs": ["get", "list", "watch"]},
+    {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
+]
+
+
+@click.group("install")
+def command() -> None:
+    """Print what keeps an agent running: a unit of systemd, or objects of Kubernetes."""
+
+
+_OPTIONS = [
+    click.option("-p", "--pool", default=DEFAULT, show_default=True, help="Where orders wait for it."),
+    click.option("-q", "--queue", "queues", multiple=True, help="Its queues; all unless given."),
+    click.option("-l", "--label", "labels", multiple=True, help="It takes orders with labels among these."),
+    click.option("--limit", default=0, type=click.IntRange(min=0), help="Runs at once; 0: as `agent start` chooses."),
+]
+
+
+def _of_agents(command: Any) -> Any:
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+@command.command("systemd")
+@_of_agents
+@click.option("--write", is_flag=True, help="Write it to ~/.config/systemd/user instead, and say how it is started.")
+def systemd(write: bool, **asked: Any) -> None:
+    """Print a unit of systemd for an agent of this user, with the present home, folder and settings.
+
+    The agent starts again whatever ends it, and its drivers go on meanwhile. `anabranch agent install local` is the
+    same, as Prefect 1 spells it.
+    """
+    chosen = settings.load()
+    text = unit([sys.executable, "-m", "anabranch", *words(**asked)], chosen.home, chosen.profile, Path.cwd())
+    if not write:
+        click.echo(text, nl=False)
+        return
+    name = NAME if asked["pool"] == DEFAULT else f"{NAME}-{asked['pool']}"
+    file = Path.home() / ".config/systemd/user" / f"{name}.service"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    click.echo(f"{file} is written; these start it now and with the machine:")
+    click.echo(f"  systemctl --user daemon-reload && systemctl --user enable --now {name}\n  loginctl enable-linger")
+
+
+command.add_command(systemd, "local")
+
+
+@command.command("kubernetes")
+@_of_agents
+@click.option("--image", required=True, help="Of the agent: one with anabranch[kubernetes] in it.")
+@click.option("--namespace", default="default", show_default=True, help="Where it goes.")
+@click.option("--secret", default=NAME, show_default=True, help="A Secret whose entries become its variables.")
+@click.option("--records", default="", metavar="ADDRESS", help="Of the server; that of the settings unless given.")
+@click.option("--safe-to-evict", type=bool, default=False, show_default=True, help="Whether autoscalers may move it.")
+def kubernetes(
+    image: str, namespace: str, secret: str, records: str, safe_to_evict: bool, **asked: Any
+) -> None:  # fmt: skip
+    """Print a Deployment with one agent, its account and its role, for `kubectl apply -f -`.
+
+    The agent starts the runs of its pool as Jobs. Its key lies in a Secret: `kubectl create secret generic
+    anabranch-agent --from-literal=ANABRANCH_API_KEY=...`, made by `anabranch key create NAME --role agent`.
+    """
+    chosen = settings.load()
+    address = records or chosen.records
+    if not address or not (records or serving.over_http(chosen)):
+        raise ConfigurationError(
+            "an agent in a cluster asks a server: --records=https://flows.example.org, or `anabranch login` first"
+        )
+    said = words(kind="kubernetes", **asked)
+    found = manifests(image, said, address, secret, namespace, safe_to_evict=safe_to_evict)
+    click.echo(yaml.safe_dump_all(found, sort_keys=False), nl=False)
+
+
+def words(
+    pool: str, queues: tuple[str, ...], labels: tuple[str, ...], limit: int, kind: str = ""
+) -> list[str]:  # fmt: skip
+    """Return the words that start an agent."""
+    found = ["agent", "start", "--pool", pool]
+    for option, values in (("--queue", queues), ("--label", labels), ("--kind", (kind,) if kind else ())):
+        found += [word for value in values for word in (option, value)]
+    return [*found, "--limit", str(limit)] if limit else found
+
+
+def unit(command: list[str], home: Path, profile: str, folder: Path) -> str:
+    """Return a unit of systemd. Without KillMode=process the end of the agent would end its drivers too."""
+    variables = {"ANABRANCH_HOME": str(home), **({"ANABRANCH_PROFILE": profile} if profile else {})}
+    return f"""[Unit]
+Description=An agent of anabranch
+Wants=network-online.target
+After=network-online.target
+
+[Service]
+ExecStart={_told(shlex.join(command))}
+WorkingDirectory={_told(str(folder))}
+{"".join(f'Environment="{name}={_told(value)}"{chr(10)}' for name, value in variables.items())}Restart=always
+RestartSec=5
+KillMode=process
+
+[Install]
+WantedBy=default.target
+"""
+
+
+def _told(text: str) -> str:
+    """Return a text as a unit has it: neither a specifier nor a variable of systemd."""
+    return text.replace("%", "%%").replace("$", "$$")
+
+
+def manifests(
+    image: str, words: list[str], address: str, secret: str, namespace: str, *, safe_to_evict: bool = False
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Return the account, the role, its binding and the Deployment of an agent."""
+    labels = {"app.kubernetes.io/name": NAME, OWNER: OWNER_NAME}
+    meta = {"name": NAME, "namespace": namespace, "labels": labels}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": NAME}
+    container = {
+        "name": "agent", "image": image, "command": ["python", "-m", "anabranch", *words],
+        "env": [{"name": "ANABRANCH_RECORDS", "value": address}, {"name": "ANABRANCH_HOME", "value": "/tmp/anabranch"}],
+        "envFrom": [{"secretRef": {"name": secret, "optional": True}}], "securityContext": locked_down(),
+    }  # fmt: skip
+    pod = {
+        "metadata": {"labels": dict(labels), **({} if safe_to_evict else {"annotations": dict(STAYS)})},
+        "spec": {"serviceAccountName": NAME, "securityContext": not_root(), "containers": [container]},
+    }  # fmt: skip
+    selector = {"matchLabels": {"app.kubernetes.io/name": NAME}}
+    rbac = "rbac.authorization.k8s.io/v1"
+    return [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta},
+        {"apiVersion": rbac, "kind": "Role", "metadata": meta, "rules": _RULES},
+        {
+            "apiVersion": rbac, "kind": "RoleBinding", "metadata": meta, "roleRef": role,
+            "subjects": [{"kind": "ServiceAccount", "name": NAME, "namespace": namespace}],
+        },
+        {
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta,
+            "spec": {"replicas": 1, "selector": selector, "template": pod},
+        },
+    ]  # fmt: skip

@@ -36,7 +36,7 @@ command.add_command(pool.command.commands["show"], "inspect")
 @click.option("--description", default="", help="What it is for.")
 @click.option("--set-as-default", hidden=True, is_flag=True)
 @click.pass_context
-def create(ctx: click.Context, name: str, paused: bool, set_as_default: bool, **given: Any) -> None:
+def create(ctx: click.Context, /, name: str, paused: bool, set_as_default: bool, **given: Any) -> None:
     """Make a pool."""
     if set_as_default:
         raise click.UsageError(f"the default pool is the one named {DEFAULT!r}; deployments name another one")
@@ -84,7 +84,7 @@ _POOL = click.option("-p", "--pool", default=DEFAULT, show_default=True, help="T
 @_POOL
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_context
-def ls(ctx: click.Context, **given: Any) -> None:
+def ls(ctx: click.Context, /, **given: Any) -> None:
     """List the queues of a pool."""
     ctx.invoke(queue.ls, **given)
 
@@ -95,7 +95,7 @@ def ls(ctx: click.Context, **given: Any) -> None:
 @click.option("-q", "--priority", default=1, show_default=True, type=click.IntRange(min=0), help="Lower ones go first.")
 @click.option("-l", "--limit", "slots", metavar="N", help="Runs at once.")
 @click.pass_context
-def create_queue(ctx: click.Context, **given: Any) -> None:
+def create_queue(ctx: click.Context, /, **given: Any) -> None:
     """Make a queue of a pool."""
     ctx.invoke(queue.create, **given)
 
@@ -115,7 +115,7 @@ def _alias(name: str, of: click.Command) -> None:
     @click.argument("name")
     @_POOL
     @click.pass_context
-    def alias(ctx: click.Context, **given: Any) -> None:
+    def alias(ctx: click.Context, /, **given: Any) -> None:
         ctx.invoke(of, **given)
 
 

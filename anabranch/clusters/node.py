@@ -67,7 +67,7 @@ def place_of(orders: Orders, env: Mapping[str, str], host: str, cpus: int, memor
         cpus: that this process may use; a step binds none of its tasks, so all sets of the node may use them.
         memory: bytes that all sets of the node may use together.
     """
-    node = env.get("SLURMD_NODENAME") or host  # two nodes may be one machine, whose workers are then of one name
+    node = env.get("SLURMD_NODENAME") or host  # two nodes may be one machine: its name is that of both
     number = int(env.get("SLURM_LOCALID") or 0) % orders.sets
     sizes = [size for size in (orders.memory, memory // orders.sets) if size]
     return Set(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from anabranch.cli import deploy, load, services
+from anabranch.core.picking import why_waiting
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -32,6 +33,9 @@ def run(
         name, load.values(given), scheduled_time=at, flow_run_name=run_name, tags=tags, idempotency_key=key, timeout=0
     )
     click.echo(f"run {ordered.name} of {name} is ordered: {ordered.id}")
+    standing = services.current().orders.standing(ordered.id)
+    if standing is not None and (why := why_waiting(standing)):
+        click.echo(f"  it waits: {why}", err=True)
     if wait:
         state = ordered.wait()
         click.echo(str(state))

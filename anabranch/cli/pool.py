@@ -43,9 +43,12 @@ def ls(as_json: bool) -> None:
 @click.option("--description", default="", help="What it is for.")
 def create(name: str, kind: str, slots: str | None, given: tuple[str, ...], description: str) -> None:
     """Make a pool."""
+    from anabranch.serving import kinds
+
     service = services.current()
     if name in [one.name for one in service.pools.all()]:
         raise click.ClickException(f"there is a pool {name!r} already; `anabranch pool show {name}` shows it")
+    kinds.kind_of(kind)
     pool = Pool(name, kind, services.variables(given), services.slots(slots), description=description)
     service.pools.put(pool)
     click.echo(f"pool {name} is made; `anabranch agent start --pool {name}` starts an agent for it")

@@ -68,6 +68,7 @@ def start(
     with contextlib.ExitStack() as open_now:
         taken = open_now.enter_context(process.listening(binding))
         service = open_now.enter_context(contextlib.closing(open_service(where, shared=shared)))
+        process.check(binding, service.keys)
         records = open_now.enter_context(
             contextlib.closing(open_records(where, shared=shared, retention_days=chosen.retention_days))
         )

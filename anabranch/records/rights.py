@@ -43,7 +43,7 @@ class RunRights:
             self._reads([about] if isinstance(about, str) else about)
 
     def hears(self, answer: Any) -> Any:
-        """Return an answer that the key may read; a name tells only now the run that it stands for."""
+        """Return an answer that the key may read; a run that was asked for by its name is known only now."""
         if isinstance(answer, FlowRunRow):
             self._reads([answer.id])
         return answer

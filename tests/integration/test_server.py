@@ -105,6 +105,7 @@ def test_others_reach_a_server_only_with_a_key_and_not_in_the_clear(home: Home) 
     said = home.run("server", "start", "--port", "0", "--host", "0.0.0.0")
     assert said.returncode == 1
     assert "--behind-proxy" in said.stderr
+    assert "serves" not in said.stderr  # nothing is told of a server that does not come
     assert "--insecure" in said.stderr
     home.start("--host", "0.0.0.0", "--insecure")
 

@@ -1,0 +1,47 @@
+"""An agent that lives in a cluster, as the objects that keep it running there: a pure function."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from anabranch.kubernetes.ours import OWNER, OWNER_NAME, STAYS, locked_down, not_root
+
+NAME = "anabranch-agent"
+# As the chart's role for drivers that submit jobs: what looking at jobs asks for, and nothing more.
+_RULES = [
+    {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create", "get", "list", "delete"]},
+    {"apiGroups": [""], "resources": ["pods", "events"], "verbs": ["get", "list", "watch"]},
+    {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
+]
+
+
+def manifests(
+    image: str, words: list[str], address: str, secret: str, namespace: str, *, safe_to_evict: bool = False
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Return the account, the role, its binding and the Deployment of an agent."""
+    labels = {"app.kubernetes.io/name": NAME, OWNER: OWNER_NAME}
+    meta = {"name": NAME, "namespace": namespace, "labels": labels}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": NAME}
+    container = {
+        "name": "agent", "image": image, "command": ["python", "-m", "anabranch", *words],
+        "env": [{"name": "ANABRANCH_RECORDS", "value": address}, {"name": "ANABRANCH_HOME", "value": "/tmp/anabranch"}],
+        "envFrom": [{"secretRef": {"name": secret, "optional": True}}], "securityContext": locked_down(),
+    }  # fmt: skip
+    pod = {
+        "metadata": {"labels": dict(labels), **({} if safe_to_evict else {"annotations": dict(STAYS)})},
+        "spec": {"serviceAccountName": NAME, "securityContext": not_root(), "containers": [container]},
+    }  # fmt: skip
+    selector = {"matchLabels": {"app.kubernetes.io/name": NAME}}
+    rbac = "rbac.authorization.k8s.io/v1"
+    return [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta},
+        {"apiVersion": rbac, "kind": "Role", "metadata": meta, "rules": _RULES},
+        {
+            "apiVersion": rbac, "kind": "RoleBinding", "metadata": meta, "roleRef": role,
+            "subjects": [{"kind": "ServiceAccount", "name": NAME, "namespace": namespace}],
+        },
+        {
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta,
+            "spec": {"replicas": 1, "selector": selector, "template": pod},
+        },
+    ]  # fmt: skip

@@ -17,6 +17,7 @@ from anabranch.agents.words import (
     Failed,
     Join,
     Joined,
+    Keep,
     Look,
     NotEnded,
     NotSent,
@@ -227,7 +228,7 @@ class Player:
         if isinstance(asked, Start) and world.sure_starts:
             fate = "well"
         answer = None if fate == "unsent" else self._done(asked)
-        if fate in ("unsent", "lost") and not isinstance(asked, Start | Send | End | Discard):
+        if fate in ("unsent", "lost") and not isinstance(asked, Start | Send | End | Discard | Keep):
             yield rng.uniform(0, 2), Failed(type(asked))
         elif fate in ("unsent", "lost") and isinstance(asked, Send):
             yield rng.uniform(0, 2), NotSent(asked.key, away=True)

@@ -58,7 +58,7 @@ held = work.map(range(4), chunk=1)
 held.wait()
 for what in (ends, runs_a_flow, closes) if kind == "process" else (ends, runs_a_flow):  # threads are not in a copy
     # Another thread may hold the runner's lock at that moment: nobody lets go of the copy's.
-    with runner._desk.lock if what is closes else contextlib.nullcontext():
+    with runner._in_flight.lock if what is closes else contextlib.nullcontext():
         child = os.fork()
         if child == 0:
             signal.alarm(30)  # a copy that hangs is no copy that ended

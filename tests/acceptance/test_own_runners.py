@@ -38,7 +38,7 @@ def runner_of(future: Any) -> str:
 
 
 def closed(runner: Any) -> bool:
-    return bool(runner._desk.closed if isinstance(runner, ProcessRunner) else runner._closed)
+    return bool(runner._in_flight.closed if isinstance(runner, ProcessRunner) else runner._closed)
 
 
 # -- blocks -------------------------------------------------------------------------------------------------

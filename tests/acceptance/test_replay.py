@@ -152,7 +152,7 @@ def main():
 '''
 
 
-@pytest.mark.timeout(180)  # a dozen programs, each with a cluster or an interpreter to start
+@pytest.mark.timeout(600)  # a dozen programs, each with a cluster or an interpreter to start
 @pytest.mark.parametrize("kind", over("thread", "process", "dask", "ray"))
 def test_a_flow_from_a_file_days_later(tmp_path: Path, kind: str) -> None:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ANABRANCH_")}
@@ -163,7 +163,7 @@ def test_a_flow_from_a_file_days_later(tmp_path: Path, kind: str) -> None:
 
     def command(*args: str, code: int = 0) -> subprocess.CompletedProcess[str]:
         main = [sys.executable, "-c", "from anabranch.cli import main; main()", *args]
-        done = subprocess.run(main, env=environ, capture_output=True, text=True, timeout=100, cwd=tmp_path)
+        done = subprocess.run(main, env=environ, capture_output=True, text=True, timeout=300, cwd=tmp_path)
         assert done.returncode == code, done.stdout + done.stderr
         return done
 

@@ -151,9 +151,9 @@ def test_config_shows_no_password(invoke: Any, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_config_refuses_what_it_does_not_know(home: Path) -> None:
-    assert "known are" in run("config", "set", "runer", "process", code=1).stderr
+    assert "did you mean 'runner'?" in run("config", "set", "runer", "process", code=1).stderr
     assert "true or false" in run("config", "set", "progress", "perhaps", code=1).stderr
-    assert "known are" in run("config", "unset", "runer", code=1).stderr
+    assert "did you mean 'runner'?" in run("config", "unset", "runer", code=1).stderr
     assert "ANABRANCH_HOME" in run("config", "set", "home", "/x", code=2).stderr
     assert "must be 0 days or more, got 'nan'" in run("config", "set", "retention_days", "nan", code=1).stderr
     assert not (home / "config.toml").exists()

@@ -218,7 +218,7 @@ def test_profiles_refuse_what_cannot_be(home: Path, monkeypatch: pytest.MonkeyPa
     run("profile", "create", "cluster")
     assert "there is a profile 'cluster' already" in run("profile", "create", "cluster", code=1).stderr
     assert "known are: cluster" in run("profile", "use", "laptop", code=1).stderr
-    assert "known are" in run("profile", "create", "x", "runer=process", code=1).stderr
+    assert "did you mean 'runner'?" in run("profile", "create", "x", "runer=process", code=1).stderr
     assert "must be SETTING=VALUE" in run("profile", "create", "x", "runner", code=2).stderr
     assert "cannot set 'home'" in run("profile", "create", "x", "home=/y", code=1).stderr
     assert "must be letters" in run("profile", "create", "a b", code=1).stderr

@@ -167,7 +167,7 @@ def test_a_disk_without_room_costs_nothing_but_memory(
     @flow(runner=runner)
     def run() -> list[int]:
         block.submit(1).result()  # the runner is up
-        store = getattr(getattr(runner, "_desk", None), "store", None)
+        store = getattr(getattr(runner, "_in_flight", None), "store", None)
         if store is not None:
             store.folders = (store.folders[0], str(nowhere / "values"))
         monkeypatch.setattr("tempfile.tempdir", str(nowhere))

@@ -149,7 +149,7 @@ def test_names_are_such_as_kubernetes_takes(name: str) -> None:
         ({"resources": Resources(2)}, "is one pod, and job 'survey-1' asks for 2 nodes: leave --nodes out"),
         ({"options": ()}, "needs an image with anabranch in it"),
         ({"environment": {"A": "x" * 200_000}}, "no variable can hold it"),
-        ({"options": ("imgae=x",)}, "did you mean image"),
+        ({"options": ("imgae=x",)}, "did you mean .image."),
         ({"options": ("gpu",)}, "there are: image, context"),
         ({"options": ("image=x", "namespace=Not_One")}, "is not a namespace"),
         ({"options": ("image=x", "ttl=soon")}, "ttl must be 0 or more"),

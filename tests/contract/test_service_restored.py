@@ -1,4 +1,4 @@
-"""Fault 11: the record is restored from a backup while agents and drivers go on. Each run ends once, and keeps no slot."""
+"""Fault 11: records are restored from a backup while agents and drivers go on; a run ends once, and keeps no slot."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from anabranch.core.errors import RunTakenError
 from anabranch.core.launching import Phase, Reference, Sight
 from anabranch.core.orders import LEASE, OrderState, Pool
 from anabranch.records.recorder import Recorder
+from anabranch.records.sqlite_file import SqliteFile
 from tests.contract.ordering import agent, begin, deploy, hold, order, row_of, states, write
 from tests.contract.services import Place, place, service
 
@@ -51,7 +52,7 @@ def backup(place: Place) -> Callable[[], None]:
     database = place.records.database
     made = "".join(file.read_text() for file in sorted(_SCHEMA.glob("*.sql")))
     tables = re.findall(r"CREATE TABLE (\w+)", made)
-    numbers = "" if database.one_writer else "OVERRIDING SYSTEM VALUE"
+    numbers = "" if isinstance(database, SqliteFile) else "OVERRIDING SYSTEM VALUE"
     with database.opened() as db:
         for table in tables:
             db.execute(f"CREATE TABLE kept_{table} AS SELECT * FROM {table}")

@@ -124,7 +124,7 @@ def test_a_wall_clock_that_jumps_gives_no_tick_twice(place: Place, service: Serv
 
 
 def test_a_wall_clock_set_back_keeps_nobody_from_a_lease_or_a_claim(place: Place, service: Service) -> None:
-    """Fault 22: who held them is dead, and what it was given ends an hour from now."""
+    """Fault 22: the program that held them is dead, and its leases end an hour from now."""
     service.orders.add([NewOrder(deployed(service).id)])
     service.claims.join(Agent("agent", "one", capacity=5))
     [claim] = service.claims.claim("agent", 1)

@@ -158,11 +158,12 @@ SELECT id FROM flow_runs;
 -- name: end_turn
 -- The pool of an order that ends has a free place: agents that wait there look again.
 UPDATE work_pools SET turn = turn + 1
-WHERE name IN (SELECT pool FROM orders WHERE run = ? AND token = ? AND state = 2);
+WHERE name IN (SELECT pool FROM orders WHERE run = ? AND token = ? AND state IN (1, 2));
 
 -- name: end_order
--- The order of a run that its driver has ended, unless another driver has the order now.
-UPDATE orders SET state = 3, cancel_by = NULL WHERE run = ? AND token = ? AND state = 2;
+-- The order of a run that its driver has ended, unless another driver has the order now. It is claimed alone where the
+-- records were restored from a backup that was made before the driver began.
+UPDATE orders SET state = 3, cancel_by = NULL WHERE run = ? AND token = ? AND state IN (1, 2);
 
 -- name: maps
 -- Maps of a flow run in the order they were begun.

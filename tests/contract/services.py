@@ -39,6 +39,14 @@ KINDS: list[Any] = [
 ]
 
 
+class WallClock(ManualClock):
+    """A clock that somebody may set back; the monotonic time goes on."""
+
+    def set_back(self, seconds: float) -> None:
+        with self._lock:
+            self._start -= seconds
+
+
 @dataclass
 class Place:
     """Where a service lies.
@@ -49,14 +57,14 @@ class Place:
         records: of the same place, with the flow runs of its orders.
     """
 
-    clock: ManualClock
+    clock: WallClock
     opened: Callable[[], Service]
     records: Records
 
 
 @pytest.fixture(params=KINDS)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    clock = ManualClock(NOW)
+    clock = WallClock(NOW)
     over_http = request.param.startswith("http")
     maker = {"memory": _memory, "sqlite": _sqlite, "http": _sqlite}.get(request.param, _postgres)
     opened, records = maker(request, tmp_path, clock)

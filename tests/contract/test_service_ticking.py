@@ -14,6 +14,7 @@ from anabranch.core.errors import ServiceError
 from anabranch.core.orders import Agent, DriverProcess, NewOrder, OrderState
 from anabranch.core.service import MOST, open_orders
 from anabranch.scheduling import Cron, Interval, Schedule, rows
+from anabranch.services.loop import LEASE
 from anabranch.services.schedule import AHEAD, ScheduleStep, backfill
 from tests.contract.services import NOW, Place, place, service
 
@@ -120,6 +121,21 @@ def test_a_wall_clock_that_jumps_gives_no_tick_twice(place: Place, service: Serv
             highest = max(highest, now)
             step(now)
     assert ticks(service) == [600.0 * number for number in range(1, int((highest + AHEAD - NOW) // 600) + 1)]
+
+
+def test_a_wall_clock_set_back_keeps_nobody_from_a_lease_or_a_claim(place: Place, service: Service) -> None:
+    """Fault 22: the program that held them is dead, and its leases end an hour from now."""
+    service.orders.add([NewOrder(deployed(service).id)])
+    service.claims.join(Agent("agent", "one", capacity=5))
+    [claim] = service.claims.claim("agent", 1)
+    assert service.upkeep.lease("services", "dead", LEASE)
+    place.clock.advance(1)
+    assert not service.upkeep.lease("services", "other", LEASE)
+    assert service.upkeep.reap().returned == []
+    place.clock.set_back(HOUR)
+    assert service.upkeep.lease("services", "other", LEASE)
+    assert not service.upkeep.lease("services", "dead", LEASE)
+    assert service.upkeep.reap().returned == [claim.order.run]
 
 
 # -- what is made up for ---------------------------------------------------------------------------

@@ -41,7 +41,9 @@ def hear(ledger: Ledger, db: Connection, agent: Agent, holds: Sequence[Hold]) ->
     Two agents may tell of one job, where one was taken for gone and is not: both are heard, and the job goes on.
     """
     sql, now, done = ledger.sql, ledger.now(), Reaped()
-    db.execute(sql["renew_claims"], {"agent": agent.id, "until": now + LEASE})
+    held = json.dumps([f"{hold.run}/{hold.token}" for hold in holds])
+    times = {"now": now, "lease": LEASE, "until": now + LEASE}
+    db.execute(sql["renew_claims"], {"agent": agent.id, "held": held, **times})
     heard = Heard()
     for hold in holds:
         grace = _take_word(ledger, db, agent, hold, done)

@@ -132,8 +132,12 @@ WHERE d.id IN (SELECT o.deployment FROM orders AS o WHERE o.run IN (SELECT value
 SELECT run, token, state, cancel_by, phase FROM orders WHERE agent = ? AND state IN (1, 2) ORDER BY claimed, run;
 
 -- name: renew_claims
--- The claims of an agent hold for longer.
-UPDATE orders SET lease_until = :until WHERE agent = :agent AND state = 1;
+-- The claims of an agent hold for longer: those that it names (a JSON list of "run/token"), and new ones: an answer may
+-- be under way still. A claim that it is done with, as after a restore of the records, is over with its lease.
+UPDATE orders
+SET lease_until = :until
+WHERE agent = :agent AND state = 1
+    AND (abs(:now - claimed) < :lease OR run || '/' || token IN (SELECT value FROM json_each(:held)));
 
 -- name: hear_of_order
 -- What the agent of an order tells of its job.

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("anabranch.services")
 
 LATE_AFTER = 15.0  # seconds after its time that a waiting order is Late
+_LONGEST_LEASE = 60.0  # seconds; one that ends later was given by a clock that has been set back since
 _AT_ONCE = 500  # orders of one kind in one look; the rest follows with the next
 
 
@@ -35,7 +36,7 @@ class DirectUpkeep:
 
     def reap(self, heard_since: float = 0.0) -> Reaped:
         now, done = self._ledger.now(), Reaped()
-        self._each("lost_claims", {"now": now}, self._return, done)
+        self._each("lost_claims", {"now": now, "longest": _LONGEST_LEASE}, self._return, done)
         silent = {"now": now, "silent": now - SILENCE, "open": OPEN_JSON}
         self._each("suspects", silent, partial(self._mend, heard_since), done)
         self._each("asked_to_end", {}, self._cancel, done)
@@ -49,7 +50,7 @@ class DirectUpkeep:
 
     def lease(self, name: str, holder: str, seconds: float) -> bool:
         now = self._ledger.now()
-        values = {"name": name, "holder": holder, "until": now + seconds, "now": now}
+        values = {"name": name, "holder": holder, "until": now + seconds, "now": now, "longest": _LONGEST_LEASE}
         with self._ledger.write() as db:
             return db.execute(self._ledger.sql["take_lease"], values).rowcount > 0
 
@@ -80,9 +81,14 @@ class DirectUpkeep:
             logger.warning("%s cannot be mended, and is looked at again: %s: %s", what, type(error).__name__, error)
 
     def _return(self, db: Connection, order: moves.Locked, done: Reaped) -> None:
-        if order.state is OrderState.CLAIMED and order.lease_until < self._ledger.now():
-            moves.back(self._ledger, db, order, f"its agent said nothing for {LEASE:.0f} s, and no driver had begun")
-            done.returned.append(order.run)
+        ledger, left = self._ledger, order.lease_until - self._ledger.now()
+        if order.state is not OrderState.CLAIMED or 0 <= left <= _LONGEST_LEASE:
+            return
+        if order.ended:  # by a driver that began after the backup that the records were restored from
+            moves.close(ledger, db, order)
+            return
+        moves.back(ledger, db, order, f"its agent said nothing for {LEASE:.0f} s, and no driver had begun")
+        done.returned.append(order.run)
 
     def _mend(self, heard_since: float, db: Connection, order: moves.Locked, done: Reaped) -> None:
         ledger, now = self._ledger, self._ledger.now()

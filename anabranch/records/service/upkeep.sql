@@ -2,8 +2,12 @@
 -- A condition of an index stands in its own words beside a narrower one: SQLite takes the index for no other.
 
 -- name: lost_claims
--- Claims whose agent has not said a word in time.
-SELECT run FROM orders WHERE state IN (1, 2) AND state = 1 AND lease_until < :now ORDER BY lease_until LIMIT :limit;
+-- Claims whose agent has not said a word in time, by a clock that may have been set back.
+SELECT run
+FROM orders
+WHERE state IN (1, 2) AND state = 1 AND (lease_until < :now OR lease_until > :now + :longest)
+ORDER BY lease_until
+LIMIT :limit;
 
 -- name: suspects
 -- Begun orders whose run has ended, or whose driver was silent for long; states (a JSON list) are those not ended.
@@ -64,8 +68,9 @@ JOIN orders AS o ON o.deployment = d.id AND o.state < 3
 WHERE d.collision <> 'enqueue' AND d.slots IS NOT NULL AND o.state = 0 AND o.due <= :now;
 
 -- name: take_lease
--- A named lease for a holder, unless another one has it still.
+-- A named lease for a holder, unless another one has it still; a time far ahead is that of a clock that was wrong.
 INSERT INTO service_leases (name, holder, until)
 VALUES (:name, :holder, :until)
 ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until
-WHERE service_leases.holder = excluded.holder OR service_leases.until <= :now;
+WHERE service_leases.holder = excluded.holder OR service_leases.until <= :now
+    OR service_leases.until > :now + :longest;

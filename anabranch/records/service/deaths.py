@@ -60,8 +60,8 @@ def mend(
 
 
 def bury(ledger: Ledger, db: Connection, order: moves.Locked, done: Reaped, hold: Hold) -> None:
-    """Move a locked order that is claimed: its job is over, and no driver has begun it."""
-    found = unbegun(ledger.now(), hold.phase, hold.code, _words(hold), order.launches)
+    """Move a locked order that is claimed: no driver has begun it, and its job is over or has had its time."""
+    found = unbegun(ledger.now(), hold.phase, hold.code, _words(hold), order.launches, hold.overdue)
     if isinstance(found, Again):
         moves.back(ledger, db, order, found.reason, max(order.due, found.due))
         done.returned.append(order.run)

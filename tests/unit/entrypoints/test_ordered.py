@@ -26,6 +26,7 @@ from anabranch.core.orders import Begun, Order
 from anabranch.core.recovery import LAUNCH_LIMIT, Again, Over, unbegun
 from anabranch.core.runs import FlowRunRow
 from anabranch.documents.storage.away import FetchAway
+from anabranch.documents.storage.fetch import fetch
 from anabranch.entrypoints import ordered
 from anabranch.records.sqlite import SqliteRecords
 from anabranch.settings import Settings
@@ -299,7 +300,7 @@ def test_code_that_does_not_come_is_asked_for_again(
     desk: Desk, drive: Any, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
     (desk.folder / "mended").touch()
-    away, fetch, clock = [FetchAway("no answer of host")] * times, ordered.fetch, Sleepless()
+    away, clock = [FetchAway("no answer of host")] * times, Sleepless()
 
     def fetched(*given: Any, **more: Any) -> Any:
         if away:

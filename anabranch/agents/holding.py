@@ -53,6 +53,10 @@ class Holding:
         quiet_until: seconds before which its launcher is not asked to end it, and its rows are not sent.
         sending: whether the rows that its driver left are being sent.
         refusals: of these rows.
+        time_to_begin: seconds that its driver has to begin, from the first look that sees its job run; infinite: any.
+        waits_count: whether they run while its job waits for its infrastructure, too.
+        since: when they began.
+        overdue: whether they are over.
     """
 
     key: Key
@@ -67,6 +71,10 @@ class Holding:
     quiet_until: float = -math.inf
     sending: bool = False
     refusals: int = 0
+    time_to_begin: float = math.inf
+    waits_count: bool = False
+    since: float = math.inf
+    overdue: bool = False
 
     @property
     def over(self) -> bool:
@@ -92,17 +100,24 @@ class Holding:
             return Hold(*self.key, phase=phase, handle=handle)
         if self.stage is Stage.ENDED:
             return Hold(*self.key, Phase.RUNNING.value, handle)
-        return Hold(*self.key, seen.phase.value, handle, seen.reason, seen.code, tuple(seen.last))
+        overdue = self.time_to_begin if self.overdue and not self.ended else 0.0
+        return Hold(*self.key, seen.phase.value, handle, seen.reason, seen.code, tuple(seen.last), overdue)
 
     def started(self, reference: Reference) -> None:
         if self.stage is Stage.STARTING:
             self.stage, self.reference = Stage.STARTED, reference
 
-    def saw(self, sight: Sight) -> None:
-        if self.stage is Stage.STARTED:
-            self.sight = sight
-            if sight.phase in ENDED:
-                self.stage, self.quiet_until = Stage.ENDED, -math.inf
+    def saw(self, sight: Sight, now: float) -> None:
+        if self.stage is not Stage.STARTED:
+            return
+        self.sight = sight
+        if sight.phase in ENDED:
+            self.stage, self.quiet_until = Stage.ENDED, -math.inf
+        elif sight.phase is Phase.RUNNING or self.waits_count:
+            self.since = min(self.since, now)
+        elif sight.phase is Phase.PENDING:
+            self.since = math.inf  # a queue may take days, also for a job that it puts back
+        self.overdue = now - self.since > self.time_to_begin
 
     def sends(self, now: float) -> bool:
         """Return whether the rows that its driver left are to be sent now; they are being sent from then on."""

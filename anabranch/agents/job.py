@@ -6,6 +6,7 @@ Variables of the pool's template, of the deployment and of the order go over eac
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 import sys
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 FOLDERS = re.compile(r"[0-9a-f-]{32,36}-[0-9]+")  # the names of folders of such jobs
 OVER = "over"  # a file in the folder of a job that ended badly, once the service has heard of that
+TIME_TO_BEGIN = {"process": 300.0}  # seconds, by kind
+_TIME_TO_BEGIN = 900.0  # seconds, of any other kind
 COMMAND = (sys.executable, "-P", "-m", "anabranch")
 
 
@@ -98,6 +101,16 @@ def variables_of(*layers: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def time_to_begin(claim: Claim, kind: str) -> float:
+    """Return the seconds that the driver of a claim has to begin once its job runs; infinite: any."""
+    given = variables_of(claim.template, document_variables(claim.deployment.document), claim.order.job)
+    try:
+        found = checked(kind, {name: given[name] for name in given if name == "start_timeout"})
+    except DeploymentError:
+        return math.inf  # the job is refused for it
+    return found.get("start_timeout", TIME_TO_BEGIN.get(kind, _TIME_TO_BEGIN)) or math.inf
+
+
 # -- the variables -----------------------------------------------------------------------------------
 
 
@@ -155,6 +168,12 @@ def _time(value: Any) -> float:
     return float(value) if isinstance(value, int | float) else parse_walltime(value)
 
 
+def _seconds(value: Any) -> float:
+    if (found := _time(value)) < 0:
+        raise ValueError(f"must be 0 or more seconds, got {value!r}")
+    return found
+
+
 def _size(value: Any) -> int:
     return parse_bytes(value) or 0
 
@@ -166,6 +185,7 @@ _COMMON: dict[str, Callable[[Any], Any]] = {
     "command": _words,  # what stands for `python -m anabranch`, such as "conda run -n team python -m anabranch"
     "prologue": _lines,  # lines of shell before it, such as "module load cuda"
     "walltime": _time,  # seconds, or text such as "2h"
+    "start_timeout": _seconds,  # in which the driver has to begin; 0: any
 }
 _BATCH: dict[str, Callable[[Any], Any]] = {
     "nodes": _count, "cpus": _count, "memory": _size, "gpus": _count, "options": _lines,

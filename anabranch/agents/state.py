@@ -80,16 +80,20 @@ class AgentState:
         look: seconds between two looks at its jobs.
         once: it takes what waits now, and leaves when that has ended.
         reaches: whether its launcher can look at a job that another agent started.
+        time_to_begin: seconds that the driver of a claim has to begin, once its job runs; infinite: any.
+        waits_count: whether they run while the job waits for its infrastructure, too.
     """
 
     def __init__(
         self, capacity: int, *, look: float = LOOK, beat: float = BEAT, once: bool = False,
         reaches: Callable[[Reference], bool] = lambda _: True,
+        time_to_begin: Callable[[Claim], float] = lambda _: math.inf, waits_count: bool = False,
     ) -> None:  # fmt: skip
         self.capacity = capacity
         self.held: dict[Key, Holding] = {}
         self._look_every, self._beat_every, self._once = look, beat, once
         self._reaches = reaches
+        self._time_to_begin, self._waits_count = time_to_begin, waits_count
         self._joined = False
         self._stopping = False
         self._leave_by = math.inf
@@ -138,7 +142,7 @@ class AgentState:
                 self._news = True
             case Seen(sights):
                 self._due[Look].answered(now + self._look_every)
-                self._saw(sights)
+                self._saw(sights, now)
             case Sent(key) if key in self.held:
                 self.held[key].sent()
                 self._news = True
@@ -164,12 +168,14 @@ class AgentState:
         for claim in claims:
             key = (claim.order.run, claim.order.token)
             if key not in self.held and key not in self._forgotten:
-                self.held[key] = Holding(key, claim)
+                self.held[key] = Holding(
+                    key, claim, time_to_begin=self._time_to_begin(claim), waits_count=self._waits_count
+                )
 
-    def _saw(self, sights: Mapping[Reference, Sight]) -> None:
+    def _saw(self, sights: Mapping[Reference, Sight], now: float) -> None:
         for one in self.held.values():
             if one.reference is not None and one.reference in sights:
-                one.saw(sights[one.reference])
+                one.saw(sights[one.reference], now)
 
     def _told(self, told: Told, now: float) -> None:
         for hold in told.holds:

@@ -224,6 +224,8 @@ class Hold:
         reason: why the job waits, or how it ended.
         code: its exit code, where it has ended and one is known.
         last: the last lines of its log, where it has ended badly.
+        overdue: seconds that its driver had to begin, once they are over; 0.0: they are not. The service knows whether
+            it has begun.
     """
 
     run: str
@@ -233,6 +235,7 @@ class Hold:
     reason: str = ""
     code: int | None = None
     last: tuple[str, ...] = ()
+    overdue: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

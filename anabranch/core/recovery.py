@@ -118,8 +118,8 @@ _ENDS = {Phase.GONE.value: "its job is gone", Phase.UNKNOWN.value: "its job is o
 LAUNCH_LIMIT = 3  # claims of one order in a row that may go without a driver that begins
 
 
-def unbegun(now: float, phase: str, code: int | None, reason: str, launches: int) -> Decision:
-    """Decide about a claimed order: its job is over, and its driver never began.
+def unbegun(now: float, phase: str, code: int | None, reason: str, launches: int, overdue: float = 0.0) -> Decision:
+    """Decide about a claimed order: its driver never began, and its job is over or, after `overdue` seconds, given up.
 
     A job that ran and ended with an exit code does so again the next time: its program is missing, its image is broken;
     but for the code `UNREACHED`.
@@ -128,6 +128,8 @@ def unbegun(now: float, phase: str, code: int | None, reason: str, launches: int
     """
     said = f": {reason}" if reason else f": exit {code}" if code is not None else ""
     told = f"{_ENDS.get(phase, 'its job ended')} before its flow began{said}"
+    if overdue:
+        told = f"its job did not begin within {overdue:.0f} s{said}"
     if phase == Phase.ENDED.value and code is not None and code >= 0 and code != UNREACHED:
         return Over(told)
     if launches >= LAUNCH_LIMIT:

@@ -24,6 +24,7 @@ from anabranch.core.options import FlowOptions
 from anabranch.core.orders import DriverProcess
 from anabranch.core.runs import CODE, FlowRunRow, StoredRow, TransitionRow
 from anabranch.core.secrets import restored
+from anabranch.documents.storage.away import patiently
 from anabranch.documents.storage.fetch import CACHE, fetch
 from anabranch.entrypoints.flow import flow_of
 from anabranch.runs import flow_begin, resumed
@@ -86,7 +87,7 @@ def prepared(begun: Begun) -> Prepared:
     """Fetch the deployment's code, go into its folder, load its flow, and see whether the order's parameters fit.
 
     Raises:
-        FetchError: the code cannot be had, or there is no such folder.
+        FetchError: the code cannot be had, though it was tried several times, or there is no such folder.
         EntrypointError: there is no such file, module or flow.
         LoadError: the file or the module does not load.
         ParameterBindError: the parameters do not fit the flow's function.
@@ -108,8 +109,11 @@ def _prepared(begun: Begun) -> Prepared:
     place = document.get("entrypoint")
     if not place:
         raise EntrypointError(f"deployment {deployment.full_name!r} has no entrypoint: nothing says where its flow is")
-    cache = sessions.current().settings.home / CACHE
-    folder, digest = fetch(document.get("storage"), cache, path=document.get("path"))
+    session = sessions.current()
+    folder, digest = patiently(
+        lambda: fetch(document.get("storage"), session.settings.home / CACHE, path=document.get("path")),
+        session.clock.sleep,
+    )
     if folder is not None:
         os.chdir(folder)
     flow = flow_of(place)

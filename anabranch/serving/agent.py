@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anabranch.agents.job import FOLDERS, OVER, Place
+from anabranch.agents.job import FOLDERS, OVER, Place, time_to_begin
 from anabranch.agents.loop import AgentLoop, discard
 from anabranch.agents.state import AgentState
 from anabranch.core.deployments import DEFAULT
@@ -70,6 +70,7 @@ def agent_of(service: Service, settings: Settings, wanted: Wanted) -> AgentLoop:
     state = AgentState(
         capacity, look=kind.look, once=wanted.once,
         reaches=lambda reference: reference.kind == name and kind.reaches(reference),
+        time_to_begin=lambda claim: time_to_begin(claim, name), waits_count=kind.waits_count,
     )  # fmt: skip
     watch = Echo() if kind.logs else lambda _: None
     return AgentLoop(service, launcher, agent, state, place, send=sender(settings), watch=watch, tell=tell)

@@ -33,6 +33,8 @@ class Kind(NamedTuple):
         look: seconds between two looks at jobs.
         reaches: whether an agent can look at a job that another one started.
         logs: whether what jobs write lies in their folders as it is written.
+        waits_count: whether a job that waits for its infrastructure uses up the time that its driver has to begin; in a
+            batch system's queue it does not.
     """
 
     module: str
@@ -40,13 +42,14 @@ class Kind(NamedTuple):
     look: float
     reaches: Callable[[Reference], bool] = _anywhere
     logs: bool = False
+    waits_count: bool = False
 
 
 KINDS = {
-    "process": Kind("process", "ProcessLauncher", LOOK, here, logs=True),
+    "process": Kind("process", "ProcessLauncher", LOOK, here, logs=True, waits_count=True),
     "slurm": Kind("slurm", "SlurmLauncher", 10.0),
     "pbs": Kind("pbs", "PbsLauncher", 10.0),
-    "kubernetes": Kind("kubernetes", "KubernetesLauncher", 5.0),
+    "kubernetes": Kind("kubernetes", "KubernetesLauncher", 5.0, waits_count=True),
 }
 
 

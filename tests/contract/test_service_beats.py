@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from anabranch.core.errors import RunTakenError
 from anabranch.core.orders import Kill, OrderState, Pool
 from anabranch.core.recovery import LAUNCH_LIMIT, RECOVER_LIMIT
 from tests.contract.ordering import agent, begin, begun, deploy, hold, order, row_of, write
@@ -70,3 +71,34 @@ def test_launches_are_counted_anew_once_a_driver_has_begun(service: Service, pla
         begin(service, claim, pid)
     for_good = found(service, run)
     assert (for_good.state, for_good.recoveries) == (OrderState.BEGUN, RECOVER_LIMIT)
+
+
+def test_a_driver_that_does_not_begin_in_its_time_loses_its_claim(service: Service, place: Place) -> None:
+    """Its agent lives and looks at its job, so that the claim would hold its slot for ever."""
+    deploy(service)
+    run = order(service, "f/daily")[0]
+    agent(service)
+    for launch in range(1, LAUNCH_LIMIT + 1):
+        [claim] = service.claims.claim("one", 1)
+        assert service.claims.beat("one", [hold(claim, "running")]).drop == []
+        word = hold(claim, "running", reason="no node has room", overdue=300.0)
+        assert service.claims.beat("one", [word]).drop == [Kill(run, claim.order.token)]
+        if launch < LAUNCH_LIMIT:
+            one = found(service, run)
+            assert (one.state, one.reason) == (
+                OrderState.WAITING, "its job did not begin within 300 s: no node has room",
+            )  # fmt: skip
+            with pytest.raises(RunTakenError):  # it wakes up late
+                begin(service, claim)
+        place.clock.advance(AGAIN)
+        service.claims.beat("one", [])
+    assert found(service, run).state is OrderState.DONE
+    ended = row_of(place, run)
+    assert ended.state_name == "Crashed"
+    assert ended.message == "gave up after 3 launches: its job did not begin within 300 s: no node has room"
+
+
+def test_a_driver_that_has_begun_is_not_overdue(service: Service, place: Place) -> None:
+    claim = begun(service, place)
+    assert service.claims.beat("one", [hold(claim, "running", overdue=300.0)]).drop == []
+    assert found(service, claim.order.run).state is OrderState.BEGUN

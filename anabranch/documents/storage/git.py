@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from anabranch.core.errors import FetchError
 from anabranch.core.secrets import Secret, mask
 from anabranch.documents.storage import git_words
+from anabranch.documents.storage.away import FetchAway, line_of_git
 from anabranch.documents.storage.cache import digest_of
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ def fetch(reference: Mapping[str, Any], cache: Cache) -> tuple[Path, str]:
     """Return the folder of the code and the commit.
 
     Raises:
-        FetchError: git is not there, the repository does not answer, has no such branch or commit, or no such folder.
+        FetchAway: the repository does not answer.
+        FetchError: git is not there, the repository is refused, has no such branch or commit, or no such folder.
     """
     git_words.check(reference)
     git = Git(reference)
@@ -86,8 +88,10 @@ class Git:
         except FileNotFoundError:
             raise FetchError(f"the code is at {self._url}, and there is no command git here: install it") from None
         except subprocess.TimeoutExpired:
-            raise FetchError(f"git did not answer within {_LONGEST:.0f} s about {self._url}") from None
+            raise FetchAway(f"git did not answer within {_LONGEST:.0f} s about {self._url}") from None
         if done.returncode:
+            if away := line_of_git(done.stderr):
+                raise FetchAway(f"git could not reach {self._url}: {mask(away)}")
             said = mask(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "it said nothing")
             raise FetchError(f"git could not fetch {self._url}: {said}")
         return done.stdout
@@ -99,6 +103,7 @@ def _environment(reference: Mapping[str, Any]) -> dict[str, str]:
     found = {name: value for name, value in os.environ.items() if name not in _OF_A_REPOSITORY}
     found["GIT_ALLOW_PROTOCOL"] = ":".join(allowed)
     found["GIT_TERMINAL_PROMPT"] = "0"
+    found["LC_ALL"] = "C"  # its words are read: in English
     found.setdefault("GIT_SSH_COMMAND", "ssh -oBatchMode=yes")
     if "token" in reference:  # by the environment: a command line is seen by everybody
         login = base64.b64encode(f"x-access-token:{Secret(reference['token']).get()}".encode()).decode()

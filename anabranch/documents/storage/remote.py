@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from anabranch.core import secrets
 from anabranch.core.errors import AnabranchError, FetchError, MissingExtraError
 from anabranch.core.secrets import restored
+from anabranch.documents.storage.away import FetchAway, is_away
 from anabranch.documents.storage.cache import digest_of
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def fetch(reference: Mapping[str, Any], cache: Cache) -> tuple[Path, str]:
     """Return the folder of the code and the digest of its listing.
 
     Raises:
+        FetchAway: the address does not answer.
         FetchError: there are no files, or they cannot be read; names the address.
         MissingExtraError: a package that the address needs is not installed here.
     """
@@ -129,4 +131,5 @@ def _asked(url: str, ask: Callable[[], _T]) -> _T:
         raise MissingExtraError(f"the code at {url} needs a package that is not installed here: {error}") from None
     except Exception as error:
         told = secrets.mask(str(error)) or type(error).__name__
-        raise FetchError(f"the code at {url} cannot be had: {told}") from error
+        kind = FetchAway if is_away(error) else FetchError
+        raise kind(f"the code at {url} cannot be had: {told}") from error

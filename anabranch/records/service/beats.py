@@ -78,8 +78,9 @@ def _take_word(ledger: Ledger, db: Connection, agent: Agent, hold: Hold, done: R
         return None
     if order.phase == Phase.ENDED.value:  # it ended well, and may have told the record so in rows under way
         return None
-    if hold.phase in _OVER or _lost(ledger, order, hold):
-        if order.state is OrderState.CLAIMED:
+    claimed = order.state is OrderState.CLAIMED
+    if hold.phase in _OVER or _lost(ledger, order, hold) or (claimed and hold.overdue):
+        if claimed:
             deaths.bury(ledger, db, order, done, hold)
         else:
             deaths.mend(ledger, db, order, done, hold.phase, hold)

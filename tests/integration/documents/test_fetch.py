@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import pytest
 
 from anabranch.core.errors import FetchError
 from anabranch.documents.storage import remote
+from anabranch.documents.storage.away import FetchAway, patiently
 from anabranch.documents.storage.cache import Cache
 from anabranch.documents.storage.fetch import Fetched, fetch
 from tests.beds import s3_address, s3_server  # noqa: F401
@@ -112,6 +114,55 @@ def test_a_helper_program_is_refused_by_git_too(repository: Repository, tmp_path
     with pytest.raises(FetchError, match="could not fetch"):
         fetch(repository.reference(submodules=True), tmp_path / "cache")
     assert not marker.exists()
+
+
+@pytest.fixture
+def host(repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file: while it is there, ssh reaches the host of the repository."""
+    up, ssh = tmp_path / "up", tmp_path / "ssh"
+    refused = "ssh: connect to host far port 22: Connection refused"
+    ssh.write_text(f'#!/bin/sh\n[ -e {up} ] && shift && exec sh -c "$*"\necho "{refused}" >&2\nexit 255\n')
+    ssh.chmod(0o755)
+    monkeypatch.setenv("GIT_SSH_COMMAND", str(ssh))
+    monkeypatch.setenv("GIT_SSH_VARIANT", "simple")
+    return up
+
+
+def test_a_host_that_is_up_again_at_the_second_try(repository: Repository, host: Path, tmp_path: Path) -> None:
+    commit = repository.commit(flow="1")
+    reference = {"git": f"ssh://far{repository.folder}"}
+    with pytest.raises(FetchAway, match=r"could not reach ssh://far/.*: ssh: connect to host far port 22: Connection"):
+        fetch(reference, tmp_path / "cache")
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        host.touch()
+
+    found = patiently(lambda: fetch(reference, tmp_path / "cache"), sleep)
+    assert (text(found), found.digest, slept) == ("1", f"git:{commit}", [2.0])
+
+
+def test_what_a_host_refuses_is_not_asked_for_again(repository: Repository, host: Path, tmp_path: Path) -> None:
+    repository.commit(flow="1")
+    host.touch()
+    asked: list[float] = []
+    for reference in ({"git": f"ssh://far{repository.folder}", "ref": "mian"}, {"git": f"ssh://far{tmp_path}/nowhere"}):
+        with pytest.raises(FetchError):
+            patiently(lambda reference=reference: fetch(reference, tmp_path / "cache"), asked.append)  # type: ignore[misc]
+    assert asked == []
+
+
+def test_a_port_that_nobody_listens_at(tmp_path: Path) -> None:
+    pytest.importorskip("s3fs")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and never listens
+        address = f"https://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(FetchAway, match=f"could not reach {address}"):
+            fetch({"git": f"{address}/x.git"}, tmp_path / "cache")
+        options = {"endpoint_url": address, "anon": True, "config_kwargs": {"retries": {"max_attempts": 0}}}
+        with pytest.raises(FetchAway, match=r"the code at s3://bucket/flows cannot be had: .*connect"):
+            fetch({"url": "s3://bucket/flows", "options": options}, tmp_path / "cache")
 
 
 def test_without_git(repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from anabranch.agents.job import FOLDERS, VARIABLES, Place, checked, job_of, variables_of
+from anabranch.agents.job import FOLDERS, VARIABLES, Place, checked, job_of, time_to_begin, variables_of
 from anabranch.core.deployments import DeploymentRow
 from anabranch.core.errors import DeploymentError
 from anabranch.core.ids import Ids
@@ -68,12 +69,27 @@ def test_resources_and_options_of_other_kinds() -> None:
         ("process", {"env": "A=1"}, "job variable 'env': must be names with values, got 'A=1'"),
         ("process", {"working_dir": 3}, "job variable 'working_dir': must be text, got 3"),
         ("slurm", {"nodes": "two"}, "job variable 'nodes': must be a number of 0 or more"),
+        ("process", {"start_timeout": -1}, "job variable 'start_timeout': must be 0 or more seconds, got -1"),
         ("slurm", {"walltime": "soon"}, "job variable 'walltime': must be 90"),
     ],
 )
 def test_a_variable_that_cannot_be_is_refused(kind: str, given: dict[str, Any], message: str) -> None:
     with pytest.raises(DeploymentError, match=message):
         checked(kind, given)
+
+
+@pytest.mark.parametrize(
+    ("kind", "pool", "job", "seconds"),
+    [
+        ("process", {}, {}, 300.0),
+        ("slurm", {}, {}, 900.0),
+        ("slurm", {"start_timeout": "2h"}, {}, 7200.0),
+        ("process", {"start_timeout": 60}, {"start_timeout": 0}, math.inf),
+        ("process", {"start_timeout": -1}, {}, math.inf),  # such a job is not started
+    ],
+)
+def test_the_time_of_a_driver_to_begin(kind: str, pool: dict[str, Any], job: dict[str, Any], seconds: float) -> None:
+    assert time_to_begin(claim(template=pool, order=job), kind) == seconds
 
 
 def test_a_variable_that_is_none_is_the_default() -> None:

@@ -53,6 +53,7 @@ class Job:
     begun: bool = False
     ended: int | None = None
     left: bool = False  # the end of its run, in its outbox
+    hangs: bool = False  # it never begins
 
 
 @dataclass
@@ -64,6 +65,7 @@ class World:
         away: whether the service is; `back`: since when it is not.
         sure_starts: whether the launcher's answers to a start are never lost: a begun job would count as never begun.
         failing: exit codes of jobs with a run that ends nevertheless: its flow failed.
+        hanging: how often a job of a first claim never begins, and runs until it is killed.
         finished: runs whose flow came to its end, once for each driver.
     """
 
@@ -73,6 +75,7 @@ class World:
     back: float = 0.0
     sure_starts: bool = False
     failing: tuple[int, ...] = ()
+    hanging: float = 0.0
     now: float = 0.0
     orders: dict[str, Order] = field(default_factory=dict)
     agents: dict[str, float] = field(default_factory=dict)
@@ -115,6 +118,9 @@ class World:
             order.lease_until, order.handle = self.now + LEASE, hold.handle or order.handle
             if hold.phase in ("ended", "gone"):
                 order.state = OrderState.WAITING
+            elif hold.overdue and order.state is OrderState.CLAIMED:
+                order.state = OrderState.WAITING
+                heard.drop.append(Kill(hold.run, hold.token))
         told = {(hold.run, hold.token) for hold in holds}
         for order in self.orders.values():
             if (order.run, order.token) in told:
@@ -146,13 +152,14 @@ class World:
             reference = Reference("fake", f"{key[0]}:{key[1]}", f"{key[0]}-{key[1]}", "")
             code = self.rng.choice([0, 0, 0, 1]) if self.lossy else 0
             self.jobs[key] = Job(reference, self.now + self.rng.uniform(0.5, 20), code)
+            self.jobs[key].hangs = self.hanging > 0 and key[1] == 1 and self.rng.random() < self.hanging
         return self.jobs[key].reference
 
     def drive(self) -> None:
         """Let time pass in the drivers."""
         for key, job in self.jobs.items():
             order = self.orders[key[0]]
-            if job.ended is not None:
+            if job.ended is not None or job.hangs:
                 continue
             if not job.begun and self.away:
                 job.ended = 75 if self.now >= job.until else None
@@ -282,4 +289,3 @@ def play(world: World, players: list[Player], seconds: float, step: float = 0.1)
         world.drive()
         for one in players:
             one.step()
-

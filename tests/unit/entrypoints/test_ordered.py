@@ -18,12 +18,15 @@ from anabranch import session as sessions
 from anabranch.cli import cli
 from anabranch.cli import drive as drive_module
 from anabranch.core import states
+from anabranch.core.clock import SystemClock
 from anabranch.core.deployments import DeploymentRow
 from anabranch.core.errors import RecordsError, RunTakenError, UnreachableError
 from anabranch.core.launching import Phase
 from anabranch.core.orders import Begun, Order
 from anabranch.core.recovery import LAUNCH_LIMIT, Again, Over, unbegun
 from anabranch.core.runs import FlowRunRow
+from anabranch.documents.storage.away import FetchAway
+from anabranch.documents.storage.fetch import fetch
 from anabranch.entrypoints import ordered
 from anabranch.records.sqlite import SqliteRecords
 from anabranch.settings import Settings
@@ -282,6 +285,37 @@ def test_a_service_that_stays_away_leaves_the_run_to_another_driver(desk: Desk, 
     assert isinstance(unbegun(*ended, done.exit_code, "", launches=1), Again)
     assert isinstance(unbegun(*ended, done.exit_code, "", launches=LAUNCH_LIMIT), Over)
     assert isinstance(unbegun(*ended, 1, "", launches=1), Over)
+
+
+class Sleepless(SystemClock):
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+
+    def sleep(self, seconds: float) -> None:  # type: ignore[override]
+        self.slept.append(seconds)
+
+
+@pytest.mark.parametrize("times", [1, 100])
+def test_code_that_does_not_come_is_asked_for_again(
+    desk: Desk, drive: Any, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    (desk.folder / "mended").touch()
+    away, clock = [FetchAway("no answer of host")] * times, Sleepless()
+
+    def fetched(*given: Any, **more: Any) -> Any:
+        if away:
+            raise away.pop()
+        return fetch(*given, **more)
+
+    monkeypatch.setattr(ordered, "fetch", fetched)
+    monkeypatch.setattr(sessions.current(), "clock", clock)
+    done = drive()
+    if times == 1:
+        assert (done.exit_code, desk.claims.refused, clock.slept) == (0, [], [2.0])
+        assert desk.row().state == states.COMPLETED
+    else:
+        assert (done.exit_code, clock.slept) == (1, [2.0, 4.0, 8.0, 16.0, 30.0])
+        assert desk.claims.refused == ["no answer of host; tried 6 times within 60 s or more"]
 
 
 def test_a_run_with_a_driver_loads_nothing(desk: Desk, drive: Any) -> None:

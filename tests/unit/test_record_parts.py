@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -38,7 +38,7 @@ def both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Reco
         monkeypatch.setattr(module, "MOST", 4)
     place = tmp_path / "runs.db"
     with SqliteRecords(place) as direct:
-        direct.append([*RUNS, MapRow("m", "01", "half"), *LINES])
+        direct.append([*RUNS, MapRow("m", "01", "half", "map", 30), *LINES])
         direct.append([ItemBlock("m", 0, 30)])
         direct.flush()
         with served_records(place) as address, RemoteRecords(address, tmp_path / "home") as remote:
@@ -51,8 +51,8 @@ def test_lists_over_http_are_those_of_the_record(both: tuple[Records, Records], 
     assert remote.flow_runs(limit=limit) == direct.flow_runs(limit=limit)
     assert remote.logs("01", limit=limit) == direct.logs("01", limit=limit)
     assert remote.items("m", first=2, limit=limit) == direct.items("m", first=2, limit=limit)
-    found: list[list[Any]] = [remote.flow_runs(limit=limit), remote.logs("01", limit=limit), remote.items("m", limit=limit)]
-    assert [len(rows) for rows in found] == [min(limit, 30)] * 3
+    runs, lines, items = remote.flow_runs(limit=limit), remote.logs("01", limit=limit), remote.items("m", limit=limit)
+    assert [len(runs), len(lines), len(items)] == [min(limit, 30)] * 3
 
 
 def test_rows_that_come_between_two_parts_are_not_in_the_list_and_move_nothing(both: tuple[Records, Records]) -> None:

@@ -25,7 +25,7 @@ COMMANDS = {
     "deployment": ("deployment", "See and change deployments, order runs of them, write and read them as files."),
     "drive": ("drive", "Run the flow of an order, as its agent asks."),
     "init": ("init", "Write a small project: a flow, its test, a notebook."),
-    "key": ("key", "Make, list and revoke keys for a server."),
+    "key": ("key", "Make, list and revoke keys for a server; list what was changed with them."),
     "limits": ("limits", "See and set limits that all programs of a record share."),
     "login": ("login:login", "Choose a server for record and service, with a key."),
     "metrics": ("metrics", "Print counts of recorded flow runs for Prometheus, or answer it at a port."),

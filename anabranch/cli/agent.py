@@ -9,7 +9,7 @@ from dataclasses import asdict
 import click
 
 from anabranch import serving, settings
-from anabranch.cli import agent_install, tables
+from anabranch.cli import agent_install, service_names, tables
 from anabranch.core.deployments import DEFAULT
 from anabranch.core.picking import RECENT
 
@@ -50,8 +50,14 @@ def _start(pool: str, queues: tuple[str, ...], labels: tuple[str, ...], limit: i
 
 
 _OPTIONS = [
-    click.option("-p", "--pool", default=DEFAULT, show_default=True, help="Where orders wait for it."),
-    click.option("-q", "--queue", "--work-queue", "queues", multiple=True, help="Its queues; all unless given."),
+    click.option(
+        "-p", "--pool", default=DEFAULT, show_default=True, help="Where orders wait for it.",
+        shell_complete=service_names.pools,
+    ),
+    click.option(
+        "-q", "--queue", "--work-queue", "queues", multiple=True, help="Its queues; all unless given.",
+        shell_complete=service_names.queues,
+    ),
     click.option("-l", "--label", "labels", multiple=True, help="It takes orders with labels among these."),
     click.option("--limit", default=0, type=click.IntRange(min=0), help="Runs at once; 0: as processors, 4 or more."),
     click.option("-n", "--name", default="", help="For people; the machine's and the process's unless given."),
@@ -75,7 +81,7 @@ local.add_command(_command)
 
 
 @command.command("ls")
-@click.option("-p", "--pool", default="", help="Of this one alone.")
+@click.option("-p", "--pool", default="", help="Of this one alone.", shell_complete=service_names.pools)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def ls(pool: str, as_json: bool) -> None:
     """List agents, with what they hold; one without a word for half a minute is gone."""

@@ -11,6 +11,7 @@ import click
 import yaml
 
 from anabranch import serving, settings
+from anabranch.cli import service_names
 from anabranch.core.deployments import DEFAULT
 from anabranch.core.errors import ConfigurationError
 from anabranch.launch.kubernetes_agent import NAME, manifests
@@ -22,8 +23,14 @@ def command() -> None:
 
 
 _OPTIONS = [
-    click.option("-p", "--pool", default=DEFAULT, show_default=True, help="Where orders wait for it."),
-    click.option("-q", "--queue", "queues", multiple=True, help="Its queues; all unless given."),
+    click.option(
+        "-p", "--pool", default=DEFAULT, show_default=True, help="Where orders wait for it.",
+        shell_complete=service_names.pools,
+    ),
+    click.option(
+        "-q", "--queue", "queues", multiple=True, help="Its queues; all unless given.",
+        shell_complete=service_names.queues,
+    ),
     click.option("-l", "--label", "labels", multiple=True, help="It takes orders with labels among these."),
     click.option("--limit", default=0, type=click.IntRange(min=0), help="Runs at once; 0: as `agent start` chooses."),
 ]

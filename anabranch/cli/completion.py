@@ -1,4 +1,4 @@
-"""`anabranch completion bash|zsh|fish`: the script that completes commands, options and names of runs."""
+"""`anabranch completion bash|zsh|fish`: the script that completes commands, options and names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from click.shell_completion import get_completion_class
 @click.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def command(shell: str) -> None:
-    """Print a script for a shell that completes commands, options and names of recorded runs.
+    """Print a script for a shell that completes commands, options and names: of runs, deployments, pools and queues.
 
     \b
     bash: eval "$(anabranch completion bash)" in ~/.bashrc

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from anabranch.cli import load
+from anabranch.cli import load, service_names
 
 if TYPE_CHECKING:
     from anabranch.core.deployments import DeploymentRow
@@ -21,7 +21,7 @@ FILES = ("anabranch.yaml", "prefect.yaml", "deployment.yaml")  # the first of th
 @click.argument("target", required=False)
 @click.option("-n", "--name", "names", multiple=True, help="Of the deployment; from a file, several times: only these.")
 @click.option("--all", "everything", is_flag=True, help="All deployments of the file.")
-@click.option("-p", "--pool", help="Where its runs wait for an agent.")
+@click.option("-p", "--pool", help="Where its runs wait for an agent.", shell_complete=service_names.pools)
 @click.option("-q", "--work-queue", "queue", help="Of the pool.")
 @click.option("--cron", help="Order runs by cron fields.")
 @click.option("--interval", type=float, help="Order a run every so many seconds.")

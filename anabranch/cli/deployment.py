@@ -6,7 +6,7 @@ import json
 
 import click
 
-from anabranch.cli import deployment_files, record, schedule, services, tables
+from anabranch.cli import deployment_files, record, schedule, service_names, services, tables
 
 
 @click.group("deployment")
@@ -44,7 +44,7 @@ def ls(flow: str, project: str, as_json: bool) -> None:
 
 
 @command.command("show")
-@click.argument("name", metavar="FLOW/NAME")
+@click.argument("name", metavar="FLOW/NAME", shell_complete=service_names.deployments)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def show(name: str, as_json: bool) -> None:
     """Show a deployment and its schedules."""
@@ -71,7 +71,7 @@ def show(name: str, as_json: bool) -> None:
 
 
 @command.command("pause")
-@click.argument("name", metavar="FLOW/NAME")
+@click.argument("name", metavar="FLOW/NAME", shell_complete=service_names.deployments)
 def pause(name: str) -> None:
     """Let the runs of a deployment wait, and its schedules stand still."""
     service = services.current()
@@ -80,7 +80,7 @@ def pause(name: str) -> None:
 
 
 @command.command("resume")
-@click.argument("name", metavar="FLOW/NAME")
+@click.argument("name", metavar="FLOW/NAME", shell_complete=service_names.deployments)
 def resume(name: str) -> None:
     """Let a deployment go on; what its schedules have missed is not made up for."""
     service = services.current()
@@ -89,7 +89,7 @@ def resume(name: str) -> None:
 
 
 @command.command("delete")
-@click.argument("name", metavar="FLOW/NAME")
+@click.argument("name", metavar="FLOW/NAME", shell_complete=service_names.deployments)
 def delete(name: str) -> None:
     """Delete a deployment and its schedules, and cancel its waiting runs; runs stay in the record."""
     service = services.current()
@@ -98,7 +98,7 @@ def delete(name: str) -> None:
 
 
 @command.command("revisions")
-@click.argument("name", metavar="FLOW/NAME")
+@click.argument("name", metavar="FLOW/NAME", shell_complete=service_names.deployments)
 @click.option("--json", "as_json", is_flag=True, help="As JSON, with the documents.")
 def revisions(name: str, as_json: bool) -> None:
     """List what a deployment has been, newest first."""

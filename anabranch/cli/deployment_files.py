@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from anabranch.cli import deploy, load, services
+from anabranch.cli import deploy, load, service_names, services
 from anabranch.core.picking import why_waiting
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command("run")
-@click.argument("name")
+@click.argument("name", shell_complete=service_names.deployments)
 @click.option("-p", "--param", "given", multiple=True, metavar="NAME=VALUE", help="A parameter; JSON where it parses.")
 @click.option("--at", type=click.DateTime(), help="When it is due, by this machine's clock; now where it is left out.")
 @click.option("--name", "run_name", help="Of the run.")
@@ -44,7 +44,7 @@ def run(
 
 
 @click.command("export")
-@click.argument("name")
+@click.argument("name", shell_complete=service_names.deployments)
 @click.argument("file", required=False, type=click.Path(dir_okay=False, path_type=Path))
 def export(name: str, file: Path | None) -> None:
     """Write a deployment as YAML, to a file (as JSON where its name ends in .json) or to stdout."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from anabranch.cli import services, tables
+from anabranch.cli import service_names, services, tables
 from anabranch.core.orders import Pool
 from anabranch.core.picking import RECENT
 
@@ -55,7 +55,7 @@ def create(name: str, kind: str, slots: str | None, given: tuple[str, ...], desc
 
 
 @command.command("show")
-@click.argument("name")
+@click.argument("name", shell_complete=service_names.pools)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def show(name: str, as_json: bool) -> None:
     """Show a pool, its queues, its agents, and how many runs wait."""
@@ -85,7 +85,7 @@ def show(name: str, as_json: bool) -> None:
 
 
 @command.command("pause")
-@click.argument("name")
+@click.argument("name", shell_complete=service_names.pools)
 def pause(name: str) -> None:
     """Let the runs of a pool wait; those that have begun go on."""
     change(name, paused=True)
@@ -93,7 +93,7 @@ def pause(name: str) -> None:
 
 
 @command.command("resume")
-@click.argument("name")
+@click.argument("name", shell_complete=service_names.pools)
 def resume(name: str) -> None:
     """Let agents take the runs of a pool again."""
     change(name, paused=False)
@@ -101,7 +101,7 @@ def resume(name: str) -> None:
 
 
 @command.command("set-slots")
-@click.argument("name")
+@click.argument("name", shell_complete=service_names.pools)
 @click.argument("slots", metavar="N|none")
 def set_slots(name: str, slots: str) -> None:
     """Set how many runs of a pool there may be at once; runs above that end as they would."""
@@ -110,7 +110,7 @@ def set_slots(name: str, slots: str) -> None:
 
 
 @command.command("delete")
-@click.argument("name")
+@click.argument("name", shell_complete=service_names.pools)
 def delete(name: str) -> None:
     """Delete a pool that nothing uses, with its queues."""
     service = services.current()

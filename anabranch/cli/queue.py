@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import click
 
-from anabranch.cli import services, tables
+from anabranch.cli import service_names, services, tables
 from anabranch.core.orders import Queue
 
 
@@ -16,7 +16,7 @@ def command() -> None:
 
 
 @command.command("ls")
-@click.argument("pool", default="default")
+@click.argument("pool", default="default", shell_complete=service_names.pools)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def ls(pool: str, as_json: bool) -> None:
     """List the queues of a pool, those served first in front."""
@@ -34,7 +34,7 @@ def ls(pool: str, as_json: bool) -> None:
 
 
 @command.command("create")
-@click.argument("pool")
+@click.argument("pool", shell_complete=service_names.pools)
 @click.argument("name")
 @click.option("--priority", default=1, show_default=True, type=click.IntRange(min=0), help="Lower ones go first.")
 @click.option("--slots", metavar="N", help='Runs at once; "none" for any number.')
@@ -49,8 +49,8 @@ def create(pool: str, name: str, priority: int, slots: str | None) -> None:
 
 
 @command.command("set")
-@click.argument("pool")
-@click.argument("name")
+@click.argument("pool", shell_complete=service_names.pools)
+@click.argument("name", shell_complete=service_names.queues)
 @click.option("--priority", type=click.IntRange(min=0), help="Lower ones go first.")
 @click.option("--slots", metavar="N", help='Runs at once; "none" for any number.')
 def set_queue(pool: str, name: str, priority: int | None, slots: str | None) -> None:
@@ -66,8 +66,8 @@ def set_queue(pool: str, name: str, priority: int | None, slots: str | None) -> 
 
 
 @command.command("pause")
-@click.argument("pool")
-@click.argument("name")
+@click.argument("pool", shell_complete=service_names.pools)
+@click.argument("name", shell_complete=service_names.queues)
 def pause(pool: str, name: str) -> None:
     """Let the runs of a queue wait; those that have begun go on."""
     services.current().pools.put_queue(replace(found(pool, name), paused=True))
@@ -75,8 +75,8 @@ def pause(pool: str, name: str) -> None:
 
 
 @command.command("resume")
-@click.argument("pool")
-@click.argument("name")
+@click.argument("pool", shell_complete=service_names.pools)
+@click.argument("name", shell_complete=service_names.queues)
 def resume(pool: str, name: str) -> None:
     """Let agents take the runs of a queue again."""
     services.current().pools.put_queue(replace(found(pool, name), paused=False))
@@ -84,8 +84,8 @@ def resume(pool: str, name: str) -> None:
 
 
 @command.command("delete")
-@click.argument("pool")
-@click.argument("name")
+@click.argument("pool", shell_complete=service_names.pools)
+@click.argument("name", shell_complete=service_names.queues)
 def delete(pool: str, name: str) -> None:
     """Delete a queue that nothing uses."""
     found(pool, name)

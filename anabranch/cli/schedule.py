@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from anabranch.cli import record, services, tables
+from anabranch.cli import record, service_names, services, tables
 from anabranch.services import schedule as steps
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def command() -> None:
 
 
 @command.command("ls")
-@click.argument("deployment", metavar="[FLOW/NAME]", default="")
+@click.argument("deployment", metavar="[FLOW/NAME]", default="", shell_complete=service_names.deployments)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def ls(deployment: str, as_json: bool) -> None:
     """List the schedules of a deployment, or of all."""
@@ -42,7 +42,7 @@ def ls(deployment: str, as_json: bool) -> None:
 
 
 @command.command("pause")
-@click.argument("deployment", metavar="FLOW/NAME")
+@click.argument("deployment", metavar="FLOW/NAME", shell_complete=service_names.deployments)
 @click.argument("slug", required=False)
 def pause(deployment: str, slug: str | None) -> None:
     """Stop a schedule; it stays stopped when its deployment is deployed again."""
@@ -50,7 +50,7 @@ def pause(deployment: str, slug: str | None) -> None:
 
 
 @command.command("resume")
-@click.argument("deployment", metavar="FLOW/NAME")
+@click.argument("deployment", metavar="FLOW/NAME", shell_complete=service_names.deployments)
 @click.argument("slug", required=False)
 def resume(deployment: str, slug: str | None) -> None:
     """Let a schedule go on; what it has missed is not made up for."""
@@ -58,7 +58,7 @@ def resume(deployment: str, slug: str | None) -> None:
 
 
 @command.command("delete")
-@click.argument("deployment", metavar="FLOW/NAME")
+@click.argument("deployment", metavar="FLOW/NAME", shell_complete=service_names.deployments)
 @click.argument("slug", required=False)
 def delete(deployment: str, slug: str | None) -> None:
     """Delete a schedule; the next deployment with it brings it back."""
@@ -69,7 +69,7 @@ def delete(deployment: str, slug: str | None) -> None:
 
 
 @command.command("backfill")
-@click.argument("deployment", metavar="FLOW/NAME")
+@click.argument("deployment", metavar="FLOW/NAME", shell_complete=service_names.deployments)
 @click.argument("slug")
 @click.argument("start", metavar="FROM")
 @click.argument("end", metavar="TO")

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from anabranch.cli import pool, queue, services
+from anabranch.cli import pool, queue, service_names, services
 from anabranch.core.deployments import DEFAULT
 
 
@@ -46,7 +46,7 @@ def create(ctx: click.Context, /, name: str, paused: bool, set_as_default: bool,
 
 
 @command.command("update")
-@click.argument("name")
+@click.argument("name", shell_complete=service_names.pools)
 @click.option("--concurrency-limit", "slots", metavar="N", help="Runs at once.")
 @click.option("--description", help="What it is for.")
 def update(name: str, slots: str | None, description: str | None) -> None:
@@ -59,7 +59,7 @@ def update(name: str, slots: str | None, description: str | None) -> None:
 
 
 @command.command("set-concurrency-limit")
-@click.argument("name")
+@click.argument("name", shell_complete=service_names.pools)
 @click.argument("slots", metavar="N", type=click.IntRange(min=0))
 @click.pass_context
 def set_limit(ctx: click.Context, name: str, slots: int) -> None:
@@ -68,7 +68,7 @@ def set_limit(ctx: click.Context, name: str, slots: int) -> None:
 
 
 @command.command("clear-concurrency-limit")
-@click.argument("name")
+@click.argument("name", shell_complete=service_names.pools)
 @click.pass_context
 def clear_limit(ctx: click.Context, name: str) -> None:
     """Let any number of runs of a pool be at once."""
@@ -77,7 +77,10 @@ def clear_limit(ctx: click.Context, name: str) -> None:
 
 # -- queues --------------------------------------------------------------------------------------------
 
-_POOL = click.option("-p", "--pool", default=DEFAULT, show_default=True, help="The pool of the queue.")
+_POOL = click.option(
+    "-p", "--pool", default=DEFAULT, show_default=True, help="The pool of the queue.",
+    shell_complete=service_names.pools,
+)
 
 
 @queues.command("ls")
@@ -101,7 +104,7 @@ def create_queue(ctx: click.Context, /, **given: Any) -> None:
 
 
 @queues.command("inspect")
-@click.argument("name")
+@click.argument("name", shell_complete=service_names.queues)
 @_POOL
 def inspect(name: str, pool: str) -> None:
     """Show a queue."""
@@ -112,7 +115,7 @@ def inspect(name: str, pool: str) -> None:
 
 def _alias(name: str, of: click.Command) -> None:
     @queues.command(name, help=of.help)
-    @click.argument("name")
+    @click.argument("name", shell_complete=service_names.queues)
     @_POOL
     @click.pass_context
     def alias(ctx: click.Context, /, **given: Any) -> None:
@@ -124,7 +127,7 @@ for _name, _of in (("pause", queue.pause), ("resume", queue.resume), ("delete", 
 
 
 @queues.command("set-concurrency-limit")
-@click.argument("name")
+@click.argument("name", shell_complete=service_names.queues)
 @click.argument("limit", metavar="N", type=click.IntRange(min=0))
 @_POOL
 @click.pass_context
@@ -134,7 +137,7 @@ def set_queue_limit(ctx: click.Context, name: str, limit: int, pool: str) -> Non
 
 
 @queues.command("clear-concurrency-limit")
-@click.argument("name")
+@click.argument("name", shell_complete=service_names.queues)
 @_POOL
 @click.pass_context
 def clear_queue_limit(ctx: click.Context, name: str, pool: str) -> None:

@@ -32,6 +32,7 @@ _ROWS: dict[str, type[Any]] = {
     )
 }  # fmt: skip
 _ROW, _TUPLE, _SET, _RANGE, _ARRAY = range(1, 6)  # codes of what msgpack has no form for; never renumbered
+MOST = 10_000  # rows of one answer, for calls that take a limit
 _NUMBERS = "bhiqBHIQd"  # kinds of arrays with one width on all machines
 
 
@@ -53,8 +54,9 @@ class Method(NamedTuple):
     after: bool = False
 
 
+_PART = {"until": "time?", "skip": "number?"}  # where a list goes on, as of `parts.newest_first`
 METHODS = {
-    "flow_runs": Method({"limit": "number", "state": "text?", "flow": "text?"}, driver=False),
+    "flow_runs": Method({"limit": "number", "state": "text?", "flow": "text?", **_PART}, driver=False),
     "count_flow_runs": Method({"state": "text?", "flow": "text?"}, driver=False),
     "flow_run": Method({"id_or_name": "text"}, after=True),
     "subflow": Method({"parent": "text", "run_key": "text"}, of="parent", after=True),
@@ -70,7 +72,7 @@ METHODS = {
     "failures": Method({"flow_run": "text", "limit": "number"}, of="flow_run", after=True),
     "failed": Method({"flow_run": "text"}, of="flow_run", after=True),
     "transitions": Method({"run": "text", "index": "number?"}, of="run", after=True),
-    "logs": Method({"flow_run": "text", "limit": "number", "level": "number"}, of="flow_run", after=True),
+    "logs": Method({"flow_run": "text", "limit": "number", "level": "number", **_PART}, of="flow_run", after=True),
     "count_logs": Method({"flow_run": "text", "level": "number"}, of="flow_run", after=True),
     "cancel_requested": Method({"flow_runs": "texts"}, of="flow_runs", after=True),
     "request_cancel": Method({"flow_run": "text"}, writes=True, driver=False),
@@ -106,7 +108,7 @@ def answered(records: runs.Records, name: str, body: bytes, rights: Rights | Non
 
     Raises:
         AccessError: it may not.
-        ServiceError: there is no such call, or the arguments are not those that it takes.
+        ServiceError: there is no such call, the arguments are not those that it takes, or it finds too many rows.
         RecordsError, RunTakenError: as the call raises them.
     """
     method = METHODS.get(name)
@@ -127,10 +129,22 @@ def answered(records: runs.Records, name: str, body: bytes, rights: Rights | Non
         rights.asks(name, method, taken)
     target: Any = records.limits if name.startswith("limits.") else records
     try:
-        found = getattr(target, name.rpartition(".")[2])(**taken)
+        found = getattr(target, name.rpartition(".")[2])(**_bounded(name, taken))
+        if "limit" in method.takes and len(found) > MOST:
+            raise ServiceError(f"{name}: there are more than {MOST:,} rows, too many for one answer: limit={MOST}")
         return packed(found if rights is None else rights.hears(found))
     except (TypeError, ValueError, OverflowError) as error:
         raise ServiceError(f"{name}: {error}") from error
+
+
+def _bounded(name: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Return arguments that find at most one row more than an answer has: it tells that rows are left."""
+    limit = given.get("limit")
+    if type(limit) is not int:
+        return given
+    if limit < 0:
+        raise ServiceError(f"{name}: limit is to be 0 or more, got {limit}")
+    return {**given, "limit": min(limit, MOST + 1)}
 
 
 def _fits_run(value: Any) -> bool:
@@ -171,6 +185,7 @@ def _text(value: Any) -> bool:
 _FITS: dict[str, Callable[[Any], bool]] = {
     "text": _text,
     "number": lambda value: type(value) is int and abs(value) < 1 << 63,
+    "time": lambda value: type(value) in (int, float),
     "texts": lambda value: type(value) in (list, tuple) and all(map(_text, value)),
     "mark": _fits_mark, "run": _fits_run, "holder": _fits_holder, "limit": _fits_limit, "slots": _fits_slots,
     "asks": lambda value: type(value) in (list, tuple) and all(map(_fits_ask, value)),

@@ -62,6 +62,10 @@ class Database(Protocol):
         """Lend a connection; errors of the database become RecordsError, which names the database."""
         ...
 
+    def bounded(self, seconds: float) -> AbstractContextManager[None]:
+        """Have the database end statements of `opened` that last longer, in this thread and within the block."""
+        ...
+
     def transaction(self, connection: Connection) -> AbstractContextManager[None]:
         """Commit at the end of the block, or roll back after an exception."""
         ...

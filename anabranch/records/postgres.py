@@ -88,6 +88,7 @@ class Server:
         self.name = secrets.without_login(address)
         self._spare: tuple[int, Any] | None = None  # a connection, and the id of its process
         self._lock = threading.Lock()
+        self._bound = threading.local()  # its `seconds`: the longest statement, in this thread
         try:
             given = conninfo_to_dict(address)
         except psycopg.Error as error:
@@ -147,7 +148,10 @@ class Server:
     def opened(self) -> Iterator[Any]:
         connection = self._taken()
         try:
-            connection = connection or self.connect()
+            if connection is None:
+                connection = self.connect()
+                if self._seconds():
+                    connection.execute(self._time_out())
             try:
                 yield connection
                 if connection.info.transaction_status:  # left open by `moment`
@@ -155,9 +159,29 @@ class Server:
             except BaseException:
                 connection.close()
                 raise
+        except errors.QueryCanceled as error:
+            told = f"a query was ended after {self._seconds():g} s" if self._seconds() else secrets.mask(str(error))
+            raise RecordsError(f"the records in {self.name}: {told}; ask for less, or when less goes on") from error
         except psycopg.Error as error:
             raise RecordsError(f"the records in {self.name} cannot be used: {secrets.mask(str(error))}") from error
         self._give(connection)
+
+    @contextmanager
+    def bounded(self, seconds: float) -> Iterator[None]:
+        self._bound.seconds = seconds
+        try:
+            yield
+        finally:
+            self._bound.seconds = 0.0
+
+    def _seconds(self) -> float:
+        found: float = getattr(self._bound, "seconds", 0.0)
+        return found
+
+    def _time_out(self) -> str:
+        """Return the statement that bounds the next ones; connections go from thread to thread, so each use sets it."""
+        seconds = self._seconds()
+        return f"SET statement_timeout = {round(seconds * 1000)}" if seconds else "RESET statement_timeout"
 
     def _taken(self) -> Any:
         """Return the last query's connection, if it belongs to this process and is still good."""
@@ -166,7 +190,7 @@ class Server:
         if spare is None or spare[0] != os.getpid():
             return None
         try:
-            spare[1].execute("")
+            spare[1].execute(self._time_out())
         except psycopg.Error:
             spare[1].close()
             return None

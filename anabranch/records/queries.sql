@@ -72,15 +72,16 @@ INSERT INTO logs (at, level, logger, message, flow_run, map, idx) VALUES (?, ?, 
 UPDATE flow_runs SET heartbeat = max(heartbeat, ?) WHERE id = ?;
 
 -- name: flow_runs
--- Flow runs, newest first, perhaps of one flow and in some states (codes as a JSON list, or a name).
+-- Flow runs, newest first, perhaps of one flow and in some states (codes as a JSON list, or a name), made up to a time.
 SELECT id, flow, name, state, state_name, message, created, started, ended, attempt, parent_run, version, runner, tags,
     parameters, pid, pid_started, host, heartbeat, resumable, run_key, entry, token,
     incarnation
 FROM flow_runs
 WHERE (:flow IS NULL OR flow = :flow)
     AND (:name IS NULL OR state IN (SELECT value FROM json_each(:codes)) OR lower(state_name) = lower(:name))
+    AND (:until IS NULL OR created <= :until)
 ORDER BY created DESC, id DESC
-LIMIT :limit;
+LIMIT :limit OFFSET :skip;
 
 -- name: count_flow_runs
 -- How many flow runs these are.
@@ -267,14 +268,14 @@ WHERE run = :run AND (:idx IS NULL OR idx = :idx)
 ORDER BY id;
 
 -- name: logs
--- The last lines of a flow run from a level on, oldest first.
+-- The last lines of a flow run from a level on, perhaps up to a time, oldest first.
 SELECT at, level, logger, message, flow_run, map, idx
 FROM (
     SELECT id, at, level, logger, message, flow_run, map, idx
     FROM logs
-    WHERE flow_run = :flow_run AND level >= :level
+    WHERE flow_run = :flow_run AND level >= :level AND (:until IS NULL OR at <= :until)
     ORDER BY at DESC, id DESC
-    LIMIT :limit
+    LIMIT :limit OFFSET :skip
 ) AS found
 ORDER BY at, id;
 

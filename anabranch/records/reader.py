@@ -37,9 +37,14 @@ class Reader:
         """Return the flow runs that a query finds."""
         return [_flow_run(row) for row in self.ask(query, values)]
 
-    def flow_runs(self, *, limit: int = 50, state: str | None = None, flow: str | None = None) -> list[FlowRunRow]:
+    def flow_runs(
+        self, *, limit: int = 50, state: str | None = None, flow: str | None = None,
+        until: float | None = None, skip: int = 0,
+    ) -> list[FlowRunRow]:  # fmt: skip
+        """Return flow runs, newest first, of those made up to a time, and without the first `skip` of these."""
         codes = json.dumps(sorted(StateFilter.of([state]).codes) if state else [])
-        return self.runs("flow_runs", {"flow": flow, "name": state, "codes": codes, "limit": limit})
+        part = {"limit": limit, "until": until, "skip": skip}
+        return self.runs("flow_runs", {"flow": flow, "name": state, "codes": codes, **part})
 
     def count_flow_runs(self, *, state: str | None = None, flow: str | None = None) -> int:
         codes = json.dumps(sorted(StateFilter.of([state]).codes) if state else [])
@@ -138,8 +143,12 @@ class Reader:
     def transitions(self, run: str, index: int | None = None) -> list[TransitionRow]:
         return [TransitionRow(*row) for row in self.ask("transitions", {"run": run, "idx": index})]
 
-    def logs(self, flow_run: str, *, limit: int = 1000, level: int = 0) -> list[LogRow]:
-        return [LogRow(*row) for row in self.ask("logs", {"flow_run": flow_run, "level": level, "limit": limit})]
+    def logs(
+        self, flow_run: str, *, limit: int = 1000, level: int = 0, until: float | None = None, skip: int = 0
+    ) -> list[LogRow]:
+        """Return the last lines, oldest first, of those up to a time, and without the last `skip` of these."""
+        part = {"limit": limit, "until": until, "skip": skip}
+        return [LogRow(*row) for row in self.ask("logs", {"flow_run": flow_run, "level": level, **part})]
 
     def count_logs(self, flow_run: str, *, level: int = 0) -> int:
         found: int = self.ask("count_logs", {"flow_run": flow_run, "level": level})[0][0]

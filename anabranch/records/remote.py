@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.access import is_of_run
@@ -25,6 +26,7 @@ from anabranch.records.drivers import Driver
 from anabranch.records.http import MSGPACK, HttpServer, own_version
 from anabranch.records.http_sink import HttpSink
 from anabranch.records.outbox import Outbox
+from anabranch.records.parts import by_index, newest_first
 from anabranch.records.service import problems
 from anabranch.records.writer import Writer
 
@@ -181,8 +183,8 @@ class RemoteReader:
         self._calls = Calls(server)
 
     def flow_runs(self, *, limit: int = 50, state: str | None = None, flow: str | None = None) -> list[FlowRunRow]:
-        found: list[FlowRunRow] = self._calls("flow_runs", limit=limit, state=state, flow=flow)
-        return found
+        ask = partial(self._calls, "flow_runs", state=state, flow=flow)
+        return newest_first(ask, limit, lambda run: run.created)
 
     def count_flow_runs(self, *, state: str | None = None, flow: str | None = None) -> int:
         found: int = self._calls("count_flow_runs", state=state, flow=flow)
@@ -212,8 +214,7 @@ class RemoteReader:
         self, map: str, *, first: int = 0, limit: int = 1000, states: Sequence[str] | None = None
     ) -> list[ItemView]:
         wanted = None if states is None else list(states)
-        found: list[ItemView] = self._calls("items", map=map, first=first, limit=limit, states=wanted)
-        return found
+        return by_index(partial(self._calls, "items", map=map, states=wanted), first, limit)
 
     def ended(self, map: str, mark: object = None) -> Ended:
         """Return the items of a map that have ended since an earlier look."""
@@ -241,8 +242,11 @@ class RemoteReader:
         return found
 
     def logs(self, flow_run: str, *, limit: int = 1000, level: int = 0) -> list[LogRow]:
-        found: list[LogRow] = self._calls("logs", flow_run=flow_run, limit=limit, level=level)
-        return found
+        def ask(**part: Any) -> list[LogRow]:
+            found: list[LogRow] = self._calls("logs", flow_run=flow_run, level=level, **part)
+            return found[::-1]
+
+        return newest_first(ask, limit, lambda line: line.when)[::-1]
 
     def count_logs(self, flow_run: str, *, level: int = 0) -> int:
         found: int = self._calls("count_logs", flow_run=flow_run, level=level)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from anabranch.core.clock import SYSTEM
-from anabranch.records.calls import answered
+from anabranch.records.calls import METHODS, answered
 from anabranch.records.http import own_version
 from anabranch.records.ingest import Ingest
 from anabranch.records.rights import RunRights
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from anabranch.core.contracts import Clock
     from anabranch.records.ingest import Answer
     from anabranch.records.recorder import Recorder
+
+READING = 5.0  # seconds of a statement that reads, where the database can end it
 
 
 class ServedRecord:
@@ -39,7 +42,10 @@ class ServedRecord:
             run: that the sender's key is of; "": it may ask all.
         """
 
-        return answered(self._records, name, body, RunRights(self._records, run) if run else None)
+        method = METHODS.get(name)
+        reads = method is not None and not method.writes
+        with self._records.database.bounded(READING) if reads else nullcontext():
+            return answered(self._records, name, body, RunRights(self._records, run) if run else None)
 
     def close(self) -> None:
         """Take the frames that wait."""

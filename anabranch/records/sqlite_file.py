@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from anabranch.records.statements import SQL, Migration, migrations, newer, of_f
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from anabranch.core.contracts import Clock
@@ -77,6 +78,9 @@ class SqliteFile:
     def opened(self) -> Iterator[sqlite3.Connection]:
         with opened(self.path) as connection:
             yield connection
+
+    def bounded(self, seconds: float) -> AbstractContextManager[None]:
+        return nullcontext()  # a file has no time-out; a statement that is slow holds nobody else up
 
     @contextmanager
     def transaction(self, connection: Any) -> Iterator[None]:

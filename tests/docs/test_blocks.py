@@ -20,6 +20,7 @@ from tests.docs.not_run import NIGHTLY, NOT_RUN
 
 TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in pages()}
 PLAYED = [page for page, text in TEXTS.items() if any(block.runs and not block.reason for block in blocks(text))]
+RUNNING = 186  # blocks that run; raised with the pages, and lowered only where blocks that ran are gone
 
 
 def case(page: str) -> object:
@@ -62,7 +63,7 @@ def test_a_reason_stands_before_a_block() -> None:
 def test_most_of_what_is_shown_runs() -> None:
     """The count of blocks that run only goes up."""
     shown = [block for text in TEXTS.values() for block in blocks(text) if block.runs]
-    assert sum(not block.reason for block in shown) >= 1
+    assert sum(not block.reason for block in shown) >= RUNNING
 
 
 PAGE = """

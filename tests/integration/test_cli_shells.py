@@ -9,12 +9,16 @@ import resource
 import shutil
 import subprocess
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
 from anabranch.core import states
+from anabranch.core.deployments import DeploymentRow
+from anabranch.core.orders import Pool, Queue
 from anabranch.core.runs import FlowRunRow
+from anabranch.records import open_service
 from anabranch.records.sqlite import SqliteRecords
 from anabranch.records.union import UnionRecords
 from tests.integration.commands import MAIN, alone, run
@@ -79,6 +83,34 @@ def test_names_are_completed_from_a_shared_folder_and_not_from_a_server(
     monkeypatch.setenv("ANABRANCH_RECORDS", str(home / "absent.db"))
     monkeypatch.setenv("ANABRANCH_RECORDS_SHARED", "false")
     assert completed("anabranch run logs ") == []
+    assert not (home / "absent.db").exists()
+
+
+def test_names_of_the_service_are_completed_where_they_are_arguments(home: Path) -> None:
+    with closing(open_service(home / "records.db")) as service:
+        service.pools.put(Pool("gpu", "slurm"))
+        for queue in (Queue("gpu", "fast"), Queue("gpu", "slow"), Queue("default", "nightly")):
+            service.pools.put_queue(queue)
+        for name in ("daily", "dry", "weekly"):
+            service.deployments.apply(DeploymentRow("", "etl", name))
+    for words in ("deployment show", "deployment run", "deployment export", "schedule ls", "schedule pause"):
+        assert completed(f"anabranch {words} etl/d") == ["etl/daily", "etl/dry"], words
+    for words in ("pool show", "queue ls", "queue pause", "agent start --pool", "deploy -p", "work-pool update"):
+        assert completed(f"anabranch {words} g") == ["gpu"], words
+    for words in ("queue set gpu", "agent start --pool gpu --queue", "work-queue pause -p gpu"):
+        assert {"fast", "slow"} <= set(completed(f"anabranch {words} ")), words
+        assert "nightly" not in completed(f"anabranch {words} "), words
+    assert completed("anabranch agent start -q ni") == ["nightly"]
+    assert completed("anabranch pool create g") == []
+
+
+def test_names_of_a_service_that_is_elsewhere_or_not_there_are_none(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("http://nowhere.invalid", "postgresql://nobody@nowhere.invalid/db", str(home / "absent.db")):
+        monkeypatch.setenv("ANABRANCH_RECORDS", place)
+        assert completed("anabranch pool show ") == [], place
+        assert completed("anabranch deployment show ") == [], place
     assert not (home / "absent.db").exists()
 
 

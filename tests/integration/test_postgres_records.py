@@ -13,8 +13,9 @@ from anabranch.core import states
 from anabranch.core.errors import ConfigurationError, RecordsError
 from anabranch.core.processes import host_name, process_started
 from anabranch.core.runs import FlowRunRow, HeartbeatRow, ItemBlock, ItemRow, LogRow, MapRow, StoredRow, TransitionRow
-from anabranch.records import open_records
+from anabranch.records import open_records, served
 from anabranch.records.blocks import decode
+from anabranch.records.calls import packed, unpacked
 from anabranch.records.statements import migrations
 
 if TYPE_CHECKING:
@@ -273,3 +274,21 @@ def test_two_find_a_driver_dead(postgres_address: str) -> None:
             thread.join(WAIT)
         assert sorted(id for some in found for id in some) == sorted(f"run-{n}" for n in range(50))
         assert all(len(records.transitions(f"run-{n}")) == 1 for n in range(50))
+
+
+def test_a_read_of_a_server_that_takes_long_is_ended_and_told(
+    postgres_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(served, "READING", 0.2)
+    with PostgresRecords(postgres_address) as records:
+        record = served.ServedRecord(records)
+        asked = packed({"limit": 5})
+        assert unpacked(record.call("flow_runs", asked)) == []
+        with records.database.connect() as other, other.transaction():
+            other.execute("LOCK TABLE flow_runs IN ACCESS EXCLUSIVE MODE")
+            with pytest.raises(RecordsError, match=r"a query was ended after 0\.2 s"):
+                record.call("flow_runs", asked)
+        assert unpacked(record.call("flow_runs", asked)) == []
+        with records.database.opened() as db:  # the next use of the same connection is not bounded
+            assert db.execute("SHOW statement_timeout").fetchone() == ("0",)
+        record.close()

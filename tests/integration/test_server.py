@@ -130,6 +130,14 @@ def test_a_login_with_a_key_reaches_the_service_and_the_audit_tells_it(home: Hom
     remote.pools.put(Pool("gpu"))
     notes = [(row.who, row.what.split()[0], row.details) for row in remote.keys.audit()]
     assert notes == [("root", "PUT", "name=gpu paused=False"), ("root", "POST", "name=fleet role=agent pool=default")]
+    told = json.loads(other.run("key", "audit", "--json").stdout)
+    assert [(row["who"], row["what"].split()[0], row["details"]) for row in told["audit"]] == notes
+    assert (told["version"], told["shown"], told["more"]) == (1, 2, False)
+    one = other.run("key", "audit", "--limit", "1")
+    assert "name=gpu paused=False" in one.stdout
+    assert "role=agent" not in one.stdout
+    assert "--limit N shows more" in one.stderr
+    assert home.run("key", "audit").stdout == other.run("key", "audit").stdout  # in the record itself, and over HTTP
     assert other.run("key", "revoke", "root").returncode == 0
     with pytest.raises(AccessError, match="'root' was revoked"):
         remote.pools.all()

@@ -44,10 +44,10 @@ def play(seed: int, kind: str, totals: Counter[str]) -> bool:
     """One round, told of in a line; False when it failed."""
     began = time.monotonic()
     round = ServiceRound(seed) if kind == SERVICE else Round(seed, kind)
-    failure = None
+    failure: Exception | None = None
     try:
         round.play()
-    except RoundFailed as error:
+    except (RoundFailed, AssertionError) as error:  # the second from what starts and waits for processes
         failure = error
     totals.update({"rounds": 1, "task runs": round.runs, "resumes": round.resumes, **round.done})
     took = time.monotonic() - began

@@ -54,22 +54,27 @@ class Orders:
         self.home.mkdir(exist_ok=True)
         self.records = open_records(where or self.home / "records.db", home=self.home)
         self.service = serving.opened(self.settings)
-        self._hurried = dict(hurried or {})
+        self._hurried, self._fields = dict(hurried or {}), fields
         for pool in pools:
             self.service.pools.put(pool)
         for flow in ("works", "counts", "obeys", "ignores", "keeps_the_lock"):
-            self._deploy(flow, fields)
+            self._deploy(flow)
         self.processes: list[subprocess.Popen[str]] = []
         self._ids: dict[int, str] = {}  # by process
 
-    def _deploy(self, flow: str, fields: dict[str, Any]) -> None:
-        given = Document("d", flow.replace("_", "-"), entrypoint=f"ordered_flows.py:{flow}", path=str(HERE), **fields)
-        deploying.apply(given, self.service)
+    def _deploy(self, flow: str, **fields: Any) -> None:
+        given = {**self._fields, "entrypoint": f"ordered_flows.py:{flow}", "path": str(HERE), **fields}
+        deploying.apply(Document("d", flow.replace("_", "-"), **given), self.service)
 
-    def every(self, seconds: float, flow: str, number: int) -> None:
-        """Have a flow run by a schedule, with this number; at intervals in which a busy machine has done it."""
+    def every(self, seconds: float, flow: str, number: int, **fields: Any) -> None:
+        """Have a flow run by a schedule, with this number; at intervals in which a busy machine has done it.
+
+        Args:
+            fields: further ones of the schedule.
+        """
         parameters = {"folder": str(self.folder), "number": number}
-        self._deploy(flow, {"schedules": [{"interval": seconds, "parameters": parameters, "slug": "often"}]})
+        schedule = {"interval": seconds, "parameters": parameters, "slug": "often", **fields}
+        self._deploy(flow, schedules=[schedule])
 
     def no_more(self, flow: str) -> None:
         self.service.schedules.set_active(f"{flow}/d", "often", False)

@@ -1,4 +1,7 @@
-"""A way to a server that at times swallows all: connections are taken and kept, and nothing comes back."""
+"""A way to a server that at times swallows all: connections are taken and kept, and nothing comes back.
+
+It may also swallow the answers alone. While the server is dead, it closes each connection at once.
+"""
 
 from __future__ import annotations
 
@@ -22,20 +25,26 @@ class Proxy:
         self.address = f"http://127.0.0.1:{self.port}"
         self.swallowed = 0
         self._swallows = threading.Event()
-        self._open: list[socket.socket] = []
+        self._loses_answers = threading.Event()
+        self._open: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def swallow(self) -> None:
         """From now on pass nothing on, and close no connection."""
         self._swallows.set()
 
+    def lose_answers(self) -> None:
+        """From now on pass on what is asked, and no answer."""
+        self._loses_answers.set()
+
     def pass_on(self) -> None:
         """Pass on what comes by new connections; what went by those of before stays silent for ever."""
         self._swallows.clear()
+        self._loses_answers.clear()
 
     def close(self) -> None:
         self._listening.close()
-        for one in self._open:
+        for one in list(self._open):
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
             one.close()
@@ -46,23 +55,42 @@ class Proxy:
                 here, _ = self._listening.accept()
             except OSError:
                 return
-            self._open.append(here)
-            if self._swallows.is_set():
-                continue
-            there = socket.create_connection(("127.0.0.1", self._server))
-            self._open.append(there)
-            lost = threading.Event()
-            for source, target in ((here, there), (there, here)):
-                threading.Thread(target=self._carry, args=(source, target, lost), daemon=True).start()
+            self._open.add(here)
+            if not self._swallows.is_set():
+                threading.Thread(target=self._connect, args=(here,), daemon=True).start()
 
-    def _carry(self, source: socket.socket, target: socket.socket, lost: threading.Event) -> None:
+    def _connect(self, here: socket.socket) -> None:
+        """Carry what goes by a connection until it has ended; one that has lost any stays open."""
+        try:
+            there = socket.create_connection(("127.0.0.1", self._server))
+        except OSError:
+            self._end(here)
+            return
+        self._open.add(there)
+        lost = threading.Event()
+        back = threading.Thread(target=self._carry, args=(there, here, lost, self._loses_answers), daemon=True)
+        back.start()
+        self._carry(here, there, lost, threading.Event())
+        back.join()
+        if not lost.is_set():
+            self._end(here, there)
+
+    def _end(self, *sockets: socket.socket) -> None:
+        for one in sockets:
+            self._open.discard(one)
+            one.close()
+
+    def _carry(
+        self, source: socket.socket, target: socket.socket, lost: threading.Event, loses: threading.Event
+    ) -> None:
         """Carry bytes one way; once a connection has lost any it carries no more."""
         with suppress(OSError):
             while found := source.recv(65_536):
-                if self._swallows.is_set() or lost.is_set():
+                if self._swallows.is_set() or loses.is_set() or lost.is_set():
                     lost.set()
                     self.swallowed += len(found)
                 else:
                     target.sendall(found)
-            if not lost.is_set():
+        if not lost.is_set():
+            with suppress(OSError):
                 target.shutdown(socket.SHUT_WR)

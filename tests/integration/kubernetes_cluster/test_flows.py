@@ -90,7 +90,6 @@ def test_workers_that_are_let_go_finish_what_they_run_and_hand_their_values_on(
     assert set(begun(tmp_path / "items").values()) == {1}, "no item ran again"
 
 
-@NIGHT
 def test_a_pod_that_is_deleted_costs_only_what_it_had(api: KubernetesApi, size: dict[str, Any], tmp_path: Path) -> None:
     with KubernetesCluster(workers=2, **size) as cluster:
         until(lambda: cluster.status()["workers"] == 2, "two workers")

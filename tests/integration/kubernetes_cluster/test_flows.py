@@ -10,7 +10,7 @@ import pytest
 
 from anabranch import DaskRunner, flow
 from anabranch.clusters.kubernetes.cluster import KubernetesCluster
-from anabranch.kubernetes.resources import PODS
+from anabranch.kubernetes.resources import NETWORK_POLICIES, PODS
 from tests.beds import BEDS
 from tests.integration.clusters.conftest import until
 from tests.integration.clusters.counted import begun, gated, large, length
@@ -35,6 +35,19 @@ def test_ten_thousand_items_on_a_cluster_that_leaves_nothing(api: KubernetesApi,
         assert total.with_options(runner=DaskRunner(cluster))(10_000) == 50_005_000
         assert cluster.status()["namespace"] == api.namespace
     nothing_left(api)
+
+
+def test_a_policy_that_is_asked_for_is_there_and_goes_with_its_cluster(
+    api: KubernetesApi, size: dict[str, Any]
+) -> None:
+    with KubernetesCluster("shut", workers=1, network_policy=True, **size) as cluster:
+        assert total.with_options(runner=DaskRunner(cluster))(100) == 5_050
+        (policy,) = api.objects(NETWORK_POLICIES)
+        assert policy["spec"]["podSelector"] == {"matchLabels": {"dask.org/cluster-name": "shut"}}
+        chosen = api.objects(PODS, labels="dask.org/cluster-name=shut")
+        assert {pod["metadata"]["labels"]["dask.org/component"] for pod in chosen} == {"scheduler", "worker"}
+    nothing_left(api)
+    until(lambda: not api.objects(NETWORK_POLICIES), "the policy has gone")
 
 
 @NIGHT
@@ -90,6 +103,7 @@ def test_workers_that_are_let_go_finish_what_they_run_and_hand_their_values_on(
     assert set(begun(tmp_path / "items").values()) == {1}, "no item ran again"
 
 
+@NIGHT
 def test_a_pod_that_is_deleted_costs_only_what_it_had(api: KubernetesApi, size: dict[str, Any], tmp_path: Path) -> None:
     with KubernetesCluster(workers=2, **size) as cluster:
         until(lambda: cluster.status()["workers"] == 2, "two workers")
@@ -105,7 +119,7 @@ def test_a_pod_that_is_deleted_costs_only_what_it_had(api: KubernetesApi, size: 
     nothing_left(api)
 
 
-@pytest.mark.nightly("a node takes a quarter of a minute to be missed; by day a pod is killed")
+@pytest.mark.nightly("a node takes a quarter of a minute to be missed; the death of a pod is nightly too, and that of a Dask worker is by day")
 def test_a_node_that_dies_costs_only_what_it_had(
     api: KubernetesApi, dask_operator_bed: str, size: dict[str, Any], tmp_path: Path
 ) -> None:

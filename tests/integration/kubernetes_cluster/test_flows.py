@@ -119,7 +119,7 @@ def test_a_pod_that_is_deleted_costs_only_what_it_had(api: KubernetesApi, size: 
     nothing_left(api)
 
 
-@pytest.mark.nightly("a node takes a quarter of a minute to be missed; the death of a pod is nightly too, and that of a Dask worker is by day")
+@pytest.mark.nightly("a node takes a quarter of a minute to be missed; by day a Dask worker without a pod is killed")
 def test_a_node_that_dies_costs_only_what_it_had(
     api: KubernetesApi, dask_operator_bed: str, size: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -19,14 +19,14 @@ WORKER_GROUPS = Resource("daskworkergroups", "kubernetes.dask.org", "v1", "DaskW
 ACCESS = Resource("selfsubjectaccessreviews", "authorization.k8s.io", "v1", "SelfSubjectAccessReview", namespaced=False)
 
 # What a cluster needs at the API; docs/clusters.md has it as a Role.
-RIGHTS = (
+RIGHTS: tuple[tuple[Resource, tuple[str, ...]], ...] = (
     (DASK_CLUSTERS, ("create", "get", "list", "patch", "delete")),
     (WORKER_GROUPS, ("get", "list", "patch", "delete")),
     (DEPLOYMENTS, ("get", "list", "watch", "delete")),
     (PODS, ("list", "watch")),
     (EVENTS, ("list",)),
 )
-RIGHTS_OF_POLICY = ((NETWORK_POLICIES, ("create",)),)
+RIGHTS_OF_POLICY: tuple[tuple[Resource, tuple[str, ...]], ...] = ((NETWORK_POLICIES, ("create",)),)
 NO_OPERATOR = (
     "the Dask operator is not installed in this Kubernetes cluster: it knows no DaskCluster. `helm install "
     "--repo https://helm.dask.org --create-namespace -n dask-operator --generate-name dask-kubernetes-operator` does it"

@@ -31,17 +31,10 @@ def all_gated(n: int, folder: str) -> list[int]:
 
 
 def test_ten_thousand_items_on_a_cluster_that_leaves_nothing(api: KubernetesApi, size: dict[str, Any]) -> None:
-    with KubernetesCluster(workers=2, **size) as cluster:
+    """Its policy, which goes with it, chooses both kinds of pods."""
+    with KubernetesCluster("shut", workers=2, network_policy=True, **size) as cluster:
         assert total.with_options(runner=DaskRunner(cluster))(10_000) == 50_005_000
         assert cluster.status()["namespace"] == api.namespace
-    nothing_left(api)
-
-
-def test_a_policy_that_is_asked_for_is_there_and_goes_with_its_cluster(
-    api: KubernetesApi, size: dict[str, Any]
-) -> None:
-    with KubernetesCluster("shut", workers=1, network_policy=True, **size) as cluster:
-        assert total.with_options(runner=DaskRunner(cluster))(100) == 5_050
         (policy,) = api.objects(NETWORK_POLICIES)
         assert policy["spec"]["podSelector"] == {"matchLabels": {"dask.org/cluster-name": "shut"}}
         chosen = api.objects(PODS, labels="dask.org/cluster-name=shut")

@@ -243,32 +243,6 @@ def test_a_run_that_is_cancelled_while_its_job_is_handed_over_is_not_begun(home:
     assert "sum" not in text
 
 
-# Ctrl-C, while the request for the job is on its way.
-INTERRUPTED = """
-import sys
-from anabranch.cli import jobs, main
-
-class Interrupted:
-    def render(self, job):
-        return ""
-    def start(self, job):
-        raise KeyboardInterrupt("interrupted, and its Job x is deleted")
-
-jobs.launcher = lambda kind, without=(): Interrupted()
-main(sys.argv[1:])
-"""
-
-
-def test_what_becomes_of_a_job_at_an_interrupt_is_told_and_recorded(home: Path) -> None:
-    words = ["submit", "slurm", "flows.py:squares", "--cpus", "1", "--name", "stopped"]
-    done = subprocess.run([sys.executable, "-c", INTERRUPTED, *words], capture_output=True, text=True, timeout=DEADLINE)
-    assert done.returncode != 0
-    assert "run stopped was interrupted, and its Job x is deleted\n" in done.stderr
-    assert "Traceback" not in done.stderr
-    shown = told("run", "show", "stopped")
-    assert "Crashed: no job was started: interrupted, and its Job x is deleted" in shown
-
-
 @pytest.mark.slurm
 def test_a_job_that_can_never_begin_tells_so(slurm: str, home: Path) -> None:
     """Slurm takes it, and lets it wait for ever."""

@@ -25,6 +25,7 @@ from anabranch.core.option_checks import parse_bytes, parse_walltime
 from anabranch.core.processes import host_name
 from anabranch.core.runs import JOB, FlowRunRow, TransitionRow, json_parameters
 from anabranch.entrypoints.target import target_of
+from anabranch.launch.slurm import one_processor
 
 if TYPE_CHECKING:
     from anabranch.core.launching import Launcher, Reference
@@ -94,6 +95,8 @@ def command(
     file = replace(file, pilots=pilots, options=[*job.options] if pilots > 1 else [])
     others = beside.beside(job, pilots) if pilots > 1 else None
     scripts = [launcher.render(one) for one in (job, others) if one is not None]
+    if kind == "slurm" and (words := one_processor(job)):
+        click.echo(f"warning: {words}", err=True)
     if dry_run:
         click.echo(f"\n# {pilots - 1} pilots join it, as one array:\n".join(scripts), nl=False)
         return
@@ -212,6 +215,8 @@ def start(
                 beside.withdraw(others)
             launcher.cancel(reference)
         session.records.end(row, states.CRASHED, f"no job was started: {error}")
+        if isinstance(error, KeyboardInterrupt) and str(error):
+            click.echo(f"\nrun {row.name} was {error}", err=True)
         raise
     now = session.records.flow_run(row.id)
     if now is not None and now.ended_unbegun:  # cancelled by a program that found no job yet

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 KIND = "kubernetes"
 _EXPLAINED = 20  # jobs a look, of which events are asked for
+_LATE = 3.0  # seconds for a job whose request was interrupted on its way
 
 
 class Place(NamedTuple):
@@ -86,7 +87,10 @@ class KubernetesLauncher:
         asked = options(job.options)
         api = self._api(asked.context)
         namespace = asked.namespace or api.namespace
-        made = api.create(JOBS, body, namespace)
+        try:
+            made = api.create(JOBS, body, namespace)
+        except KeyboardInterrupt:  # the request goes on without this thread
+            raise KeyboardInterrupt(_taken_back(api, namespace, body["metadata"]["labels"][JOB_LABEL])) from None
         id = f"{namespace}/{made['metadata']['name']}/{made['metadata']['uid']}"
         reference = Reference(KIND, id, job.name, str(job.folder), f"{api.context} {api.server}".strip())
         try:
@@ -243,6 +247,22 @@ class KubernetesLauncher:
         if place not in self._pods:
             self._pods[place] = Reflector(self._api(place.context), PODS, place.namespace, labels=JOB_LABEL)
         return self._pods[place]
+
+
+def _taken_back(api: KubernetesApi, namespace: str, label: str) -> str:
+    """Delete a job whose request was interrupted, also one that comes a moment later; returns what is to be said."""
+    labels, end = f"{JOB_LABEL}={label}", time.monotonic() + _LATE
+    by_hand = f"`kubectl delete jobs -n {namespace} -l {labels}`"
+    try:
+        while not (found := api.objects(JOBS, namespace, labels=labels)):
+            if time.monotonic() > end:
+                return f"interrupted, and no Job of it is there: should one come after all, {by_hand} takes it away"
+            time.sleep(0.2)
+        for one in found:
+            api.delete(JOBS, one["metadata"]["name"], namespace, uid=one["metadata"]["uid"])
+    except KubernetesError as error:
+        return f"interrupted, and a Job of it may be there, which {by_hand} takes away: {error}"
+    return f"interrupted, and its Job {found[0]['metadata']['name']} is deleted"
 
 
 def _place(reference: Reference) -> Place:

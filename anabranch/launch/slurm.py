@@ -137,6 +137,13 @@ def directives(job: Job, without: Collection[str] = ()) -> list[str]:
     return [line for line in ours if line and _key(line) not in left_out] + [_directive(word) for word in job.options]
 
 
+def one_processor(job: Job) -> str:
+    """Return the sentence that a job may get one processor a node; "" where it says how many it wants."""
+    if job.resources.cpus or {_key(option) for option in job.options} & _PROCESSORS:
+        return ""
+    return "Slurm gives one processor a node: --cpus N, or --option=--exclusive"
+
+
 def _log(job: Job) -> str:
     """Return where a job writes, as Slurm reads it."""
     folder = str(job.folder).replace("%", "%%")
@@ -150,6 +157,9 @@ _SHORT = {"-p": "--partition", "-A": "--account", "-q": "--qos", "-c": "--cpus-p
 # Options that take the place of one of ours: Slurm refuses the two together.
 _INSTEAD = {"--no-requeue": "--requeue", "--mem-per-cpu": "--mem", "--mem-per-gpu": "--mem",
             "--gres": "--gpus-per-node", "--gpus": "--gpus-per-node", "--ntasks": "--ntasks-per-node"}  # fmt: skip
+
+# Options by which a job says how many processors it wants.
+_PROCESSORS = {"--cpus-per-task", "--cpus-per-gpu", "--ntasks", "-n", "--ntasks-per-node", "--exclusive"}
 
 
 def _key(option: str) -> str:

@@ -141,12 +141,22 @@ def test_a_run_that_fails_is_told_by_its_exit_code(kind: str, monkeypatch: pytes
 
 
 def test_a_dry_run_shows_the_script_and_leaves_nothing(kind: str, home: Path) -> None:
-    text = run("submit", kind, "flows.py:squares", "--dry-run", "--prologue", "module load cuda", "--nodes", "2")
+    words = ["--prologue", "module load cuda", "--nodes", "2", "--cpus", "2"]
+    text = run("submit", kind, "flows.py:squares", "--dry-run", *words)
     assert text.startswith("#!/bin/bash -l\n")
     assert "\nmodule load cuda\n" in text
     assert text.splitlines()[-1].startswith(f"exec {sys.executable} -P -m anabranch ")
     assert ("#SBATCH --nodes=2" in text) == (kind == "slurm")
     assert not home.exists()
+
+
+def test_a_job_that_gets_one_processor_a_node_is_warned_of(home: Path) -> None:
+    words = ["submit", "slurm", "flows.py:squares", "--nodes", "2", "--dry-run"]
+    warning = "warning: Slurm gives one processor a node: --cpus N, or --option=--exclusive\n"
+    assert warning in CliRunner().invoke(cli, words).stderr
+    for enough in (["--cpus", "2"], ["--option=--exclusive"]):
+        assert CliRunner().invoke(cli, [*words, *enough]).stderr == ""
+    assert CliRunner().invoke(cli, ["submit", "process", *words[2:]]).stderr == ""
 
 
 def test_a_job_that_ends_before_its_flow_began_is_recorded_with_its_reason(kind: str) -> None:
@@ -261,6 +271,34 @@ def test_what_slurm_refuses_is_told_with_the_way_out_and_recorded(
     if "--array" not in words[0]:
         name = told("runs").splitlines()[1].split()[0]
         assert "Crashed: no job was started: " in told("run", "show", name)
+
+
+@pytest.mark.parametrize(
+    ("said", "way"),
+    [
+        ("Invalid account or account/partition combination specified", "`sacctmgr show assoc user=$USER` lists your "),
+        ("Disk quota exceeded", "your quota is full: `quota -s` tells; `anabranch records compact` gives room back"),
+    ],
+)
+def test_a_refusal_that_no_bed_gives_is_told_with_the_way_out_and_recorded(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, way: str
+) -> None:
+    """By commands of our own that print Slurm's words: a bed has no accounts, and its disk is not full."""
+    shims = tmp_path / "shims"
+    shims.mkdir()
+    for name, line in (("sbatch", f"echo 'sbatch: error: Batch job submission failed: {said}' >&2; exit 1"),
+                       ("scontrol", "exit 1"), ("squeue", "exit 0")):  # fmt: skip
+        (shims / name).write_text(f"#!/bin/sh\n{line}\n")
+        (shims / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{shims}:{os.environ['PATH']}")
+    text = run("submit", "slurm", "flows.py:squares", "--cpus", "1", code=1)
+    assert f"Slurm does not take the job: Batch job submission failed: {said}. " in text
+    assert way.lower() in text.lower()
+    assert text.count("\n") == 1  # one sentence, and no trace
+    name = told("runs").splitlines()[1].split()[0]
+    assert f"Crashed: no job was started: Slurm does not take the job: Batch job submission failed: {said}" in told(
+        "run", "show", name
+    )
 
 
 @pytest.mark.parametrize(

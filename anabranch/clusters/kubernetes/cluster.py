@@ -50,6 +50,8 @@ class KubernetesCluster(HeldCluster):
         worker_template: laid over the worker's pod: {"metadata": ..., "spec": ...}. Lists are added to ours, except
             `args` and `command`; the first container is ours.
         scheduler_template: the same for the scheduler's pod.
+        network_policy: make a NetworkPolicy with the cluster, which lets only its own pods, pods of ours and the
+            namespace dask-operator reach it; it takes a network plug-in that keeps to policies.
         namespace: None: that of the kubeconfig's context, or of this pod.
         context: of the kubeconfig; None: its current one.
         address: of the scheduler, where it is reached by another one than its Service's name, as
@@ -87,6 +89,7 @@ class KubernetesCluster(HeldCluster):
         spot: bool = False,
         worker_template: Mapping[str, Any] | None = None,
         scheduler_template: Mapping[str, Any] | None = None,
+        network_policy: bool = False,
         namespace: str | None = None,
         context: str | None = None,
         address: str | None = None,
@@ -109,6 +112,7 @@ class KubernetesCluster(HeldCluster):
         super().__init__(given, minimum if workers is None else workers, maximum if workers is None else workers)
         self.start_seconds: float = start_timeout + 60.0
         self._namespace, self._context, self._address = namespace or "", context or "", address or ""
+        self._network_policy = network_policy
         self._idle, self._idle_timeout, self._patience = idle, int(idle_timeout), patience
         self._start_timeout = start_timeout
         self._home = Path(home) if home is not None else clusters_folder()
@@ -138,7 +142,7 @@ class KubernetesCluster(HeldCluster):
             "bounds": [self._minimum, self._maximum], "namespace": self._namespace, "context": self._context,
             "address": self._address, "idle": self._idle, "idle_timeout": self._idle_timeout,
             "start_timeout": self._start_timeout, "patience": self._patience, "home": str(self._home),
-            "start": uuid.uuid4().hex[:8], "path": sys.path,
+            "network_policy": self._network_policy, "start": uuid.uuid4().hex[:8], "path": sys.path,
         }  # fmt: skip
 
     def render(self) -> str:

@@ -97,13 +97,15 @@ class Holder:
     def _create(self) -> None:
         """Make the cluster, once it is known that it can be taken away again."""
         options, objects = self._options, self._objects
-        objects.check_rights()
+        objects.check_rights(policy=options["network_policy"])
         clear_left_behind(objects)
         objects.create(manifests.dask_cluster(
             objects.name, objects.namespace, self._spec, replicas=self._group.asked, holder=json.dumps(myself()),
             idle_timeout=options["idle_timeout"], owners=owners(self._api, objects.namespace),
             start=options["start"],
         ))  # fmt: skip
+        if options["network_policy"]:
+            objects.shut(options["start"])
 
     async def _hold(self, reach: Reach, seats: Seats) -> None:
         address = await asyncio.to_thread(reach.address)

@@ -80,6 +80,32 @@ def dask_cluster(
     }
 
 
+def network_policy(name: str, namespace: str, uid: str, start: str) -> dict[str, Any]:
+    """Return the policy by which only its own pods, flows of ours and the operator reach a cluster.
+
+    Args:
+        uid: of the DaskCluster, which takes the policy along when it goes.
+        start: see `dask_cluster`; in the name, since an earlier one's policy may not have gone yet.
+    """
+    own = {"matchLabels": {CLUSTER_OF: name}}
+    flows = {"matchLabels": {OWNER: OWNER_NAME}}
+    operator = {"matchLabels": {"kubernetes.io/metadata.name": "dask-operator"}}  # asks whether a cluster is idle
+    owner = {"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskCluster", "name": name, "uid": uid}
+    labels = {OWNER: OWNER_NAME, OURS: name, START: start}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {
+            "name": f"{name}-{start}", "namespace": namespace, "labels": labels, "ownerReferences": [owner],
+        },
+        "spec": {
+            "podSelector": own,
+            "policyTypes": ["Ingress"],
+            "ingress": [{"from": [{"podSelector": own}, {"podSelector": flows}, {"namespaceSelector": operator}]}],
+        },
+    }  # fmt: skip
+
+
 def metadata(
     name: str, namespace: str, holder: str, start: str, owners: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:

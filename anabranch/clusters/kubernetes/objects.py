@@ -9,7 +9,7 @@ from anabranch.clusters.kubernetes import manifests
 from anabranch.core.errors import KubernetesError, RunnerError
 from anabranch.kubernetes import reasons
 from anabranch.kubernetes.refusals import Asked
-from anabranch.kubernetes.resources import DEPLOYMENTS, EVENTS, PODS, Resource
+from anabranch.kubernetes.resources import DEPLOYMENTS, EVENTS, NETWORK_POLICIES, PODS, Resource
 
 if TYPE_CHECKING:
     from anabranch.kubernetes.api import KubernetesApi
@@ -19,13 +19,14 @@ WORKER_GROUPS = Resource("daskworkergroups", "kubernetes.dask.org", "v1", "DaskW
 ACCESS = Resource("selfsubjectaccessreviews", "authorization.k8s.io", "v1", "SelfSubjectAccessReview", namespaced=False)
 
 # What a cluster needs at the API; docs/clusters.md has it as a Role.
-RIGHTS = (
+RIGHTS: tuple[tuple[Resource, tuple[str, ...]], ...] = (
     (DASK_CLUSTERS, ("create", "get", "list", "patch", "delete")),
     (WORKER_GROUPS, ("get", "list", "patch", "delete")),
     (DEPLOYMENTS, ("get", "list", "watch", "delete")),
     (PODS, ("list", "watch")),
     (EVENTS, ("list",)),
 )
+RIGHTS_OF_POLICY: tuple[tuple[Resource, tuple[str, ...]], ...] = ((NETWORK_POLICIES, ("create",)),)
 NO_OPERATOR = (
     "the Dask operator is not installed in this Kubernetes cluster: it knows no DaskCluster. `helm install "
     "--repo https://helm.dask.org --create-namespace -n dask-operator --generate-name dask-kubernetes-operator` does it"
@@ -46,9 +47,10 @@ class DaskObjects:
         self.uid = ""  # of the cluster that was made here
         self._api = api
 
-    def check_rights(self) -> None:
+    def check_rights(self, *, policy: bool = False) -> None:
         """See that all that is going to be asked for is allowed; raises RunnerError that names what is not."""
-        asked = [(resource, verb) for resource, verbs in RIGHTS for verb in verbs]
+        rights = RIGHTS + RIGHTS_OF_POLICY if policy else RIGHTS
+        asked = [(resource, verb) for resource, verbs in rights for verb in verbs]
         work = [self._api.transport.spawn(self._allowed(resource, verb)) for resource, verb in asked]
         missing = [f"{verb} {resource.named}" for (resource, verb), one in zip(asked, work, strict=True)
                    if not one.result()]  # fmt: skip
@@ -88,6 +90,11 @@ class DaskObjects:
                 ) from None
             raise
         self.uid = str(made["metadata"]["uid"])
+
+    def shut(self, start: str) -> None:
+        """Keep other pods from the cluster that was made here; the policy goes with it. See `network_policy`."""
+        policy = manifests.network_policy(self.name, self.namespace, self.uid, start)
+        self._api.create(NETWORK_POLICIES, policy, self.namespace)
 
     # -- looking -----------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@
 {{- $wrong = append $wrong "image.repository is empty: there is no public image; build helm/image/Containerfile, push it, and name it here" -}}
 {{- end -}}
 {{- if .server.enabled -}}
-{{- $wrong = append $wrong "server.enabled: there is no server in this version; leave it false" -}}
+{{- $wrong = append $wrong "server.enabled: this chart does not install the server yet; leave it false, and start one with `anabranch server start` (docs/server.md)" -}}
 {{- end -}}
 {{- if regexMatch "^[0-9]" (include "anabranch.fullname" $) -}}
 {{- $wrong = append $wrong (printf "the name %q begins with a digit, which Services may not: set fullnameOverride" (include "anabranch.fullname" $)) -}}

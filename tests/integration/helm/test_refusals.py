@@ -32,7 +32,7 @@ SCHEMA: list[tuple[dict[str, Any], str]] = [
 ]
 CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ({"image": {"repository": ""}}, "image.repository is empty: there is no public image"),
-    ({"server": {"enabled": True}}, "there is no server in this version"),
+    ({"server": {"enabled": True}}, "does not install the server yet; leave it false, and start one with `anabranch"),
     ({"records": {"url": "postgresql://u@h/d", "existingSecret": "x"}}, "both say where the record is"),
     ({"records": {"url": "postgresql://u:secret@h/d"}}, "records.url has a password"),
     ({"records": {"url": "postgresql://h/d?user=u&password=x"}}, "records.url has a password, which"),

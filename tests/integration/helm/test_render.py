@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(180)
 SET = ("--set", "image.repository=registry.example.org/team/anabranch", "--set")
+SERVERS = ("1.34", "1.35", "1.36", "1.37")  # the four newest minors
 CASES = sorted(file.stem for file in (CHART / "ci").glob("*.yaml"))
 
 
@@ -30,9 +31,11 @@ def case(tools: Tools, name: str) -> Objects:
 @pytest.mark.parametrize("name", ["shared", "everything"])
 def test_each_object_is_valid_for_the_newest_servers(tools: Tools, name: str) -> None:
     words = [BEDS / "helm/check", CHART, "--values", CHART / f"ci/{name}.yaml", "--cache", CACHE]
+    words += [word for server in SERVERS for word in ("--kubernetes", server)]
     done = subprocess.run(list(map(str, words)), capture_output=True, text=True, env=tools.variables)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("ok   kubernetes-validate --strict") == 4
+    for server in SERVERS:
+        assert f"ok   kubernetes-validate --strict -k {server}: " in done.stdout
 
 
 def test_the_default_is_a_scheduler_two_workers_and_an_account(tools: Tools) -> None:

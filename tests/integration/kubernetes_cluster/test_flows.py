@@ -10,7 +10,7 @@ import pytest
 
 from anabranch import DaskRunner, flow
 from anabranch.clusters.kubernetes.cluster import KubernetesCluster
-from anabranch.kubernetes.resources import PODS
+from anabranch.kubernetes.resources import NETWORK_POLICIES, PODS
 from tests.beds import BEDS
 from tests.integration.clusters.conftest import until
 from tests.integration.clusters.counted import begun, gated, large, length
@@ -31,10 +31,16 @@ def all_gated(n: int, folder: str) -> list[int]:
 
 
 def test_ten_thousand_items_on_a_cluster_that_leaves_nothing(api: KubernetesApi, size: dict[str, Any]) -> None:
-    with KubernetesCluster(workers=2, **size) as cluster:
+    """Its policy, which goes with it, chooses both kinds of pods."""
+    with KubernetesCluster("shut", workers=2, network_policy=True, **size) as cluster:
         assert total.with_options(runner=DaskRunner(cluster))(10_000) == 50_005_000
         assert cluster.status()["namespace"] == api.namespace
+        (policy,) = api.objects(NETWORK_POLICIES)
+        assert policy["spec"]["podSelector"] == {"matchLabels": {"dask.org/cluster-name": "shut"}}
+        chosen = api.objects(PODS, labels="dask.org/cluster-name=shut")
+        assert {pod["metadata"]["labels"]["dask.org/component"] for pod in chosen} == {"scheduler", "worker"}
     nothing_left(api)
+    until(lambda: not api.objects(NETWORK_POLICIES), "the policy has gone")
 
 
 @NIGHT
@@ -106,7 +112,7 @@ def test_a_pod_that_is_deleted_costs_only_what_it_had(api: KubernetesApi, size: 
     nothing_left(api)
 
 
-@pytest.mark.nightly("a node takes a quarter of a minute to be missed; by day a pod is killed")
+@pytest.mark.nightly("a node takes a quarter of a minute to be missed; by day a Dask worker without a pod is killed")
 def test_a_node_that_dies_costs_only_what_it_had(
     api: KubernetesApi, dask_operator_bed: str, size: dict[str, Any], tmp_path: Path
 ) -> None:

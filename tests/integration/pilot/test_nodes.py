@@ -7,12 +7,15 @@ the same here.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.pilot.conftest import Jobs, until
+from tests.integration.pilot.conftest import FLOWS, ROOT, Jobs, until
+from tests.slurm_nodes import NAMES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,6 +85,26 @@ def test_workers_on_all_nodes(cluster: Jobs, runner: str) -> None:
     assert json.loads((cluster.folder / "out").read_text()) == nodes
     assert "2 nodes, 4 processors" in cluster.log(job)
     assert not any("driver" in file for file in cluster.left())  # the file with the key
+
+
+@pytest.mark.dask
+def test_a_run_that_is_submitted_to_two_nodes(cluster: Jobs) -> None:
+    """By `anabranch submit` itself, which writes the script; its note is of jobs that ask for no processors."""
+    words = ["-p", "count=2", "-p", "seconds=150", "-p", f"out={cluster.folder}/out", "--runner", "dask"]
+    asked = ["--nodes", "2", "--cpus", "2", "--time", "10", "--wait"]
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "anabranch", "submit", "slurm", f"{FLOWS}:on_nodes", *words, *asked],
+        capture_output=True, text=True, timeout=300, cwd=cluster.folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "ANABRANCH_HOME": str(cluster.home)},
+    )  # fmt: skip
+    log = "".join(file.read_text() for file in cluster.home.glob("jobs/*/log"))
+    assert done.returncode == 0, done.stdout + done.stderr + log
+    assert "ended as Completed" in done.stdout
+    assert "one processor" not in done.stderr
+    assert "2 nodes, 4 processors" in log
+    found = json.loads((cluster.folder / "out").read_text())
+    assert len(found) == 2
+    assert set(found) <= set(NAMES)
 
 
 @pytest.mark.dask

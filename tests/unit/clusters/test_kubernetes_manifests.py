@@ -43,6 +43,22 @@ def test_the_resource_is_ours_and_ends_when_it_is_left() -> None:
     assert made["spec"]["scheduler"]["service"]["type"] == "ClusterIP"
 
 
+def test_a_policy_lets_only_its_own_pods_flows_and_the_operator_reach_a_cluster() -> None:
+    made = manifests.network_policy("fit", "team", "uid-7", "ab12")
+    (owner,) = made["metadata"]["ownerReferences"]
+    assert owner == {"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskCluster", "name": "fit", "uid": "uid-7"}
+    assert (made["metadata"]["name"], made["metadata"]["namespace"]) == ("fit-ab12", "team")
+    assert made["metadata"]["labels"] == cluster()["metadata"]["labels"]
+    own = {"matchLabels": {"dask.org/cluster-name": "fit"}}
+    assert made["spec"]["podSelector"] == own
+    assert made["spec"]["policyTypes"] == ["Ingress"]
+    assert made["spec"]["ingress"] == [{"from": [
+        {"podSelector": own},
+        {"podSelector": {"matchLabels": {"app.kubernetes.io/managed-by": "anabranch"}}},
+        {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "dask-operator"}}},
+    ]}]  # fmt: skip
+
+
 def test_a_worker_has_its_share_and_the_name_that_the_operator_gives() -> None:
     one = worker(cluster(gpus=1))
     assert one["resources"] == {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from anabranch.core.errors import KubernetesError
-from anabranch.core.launching import Phase, Reference
+from anabranch.core.launching import Job, Phase, Reference
 from anabranch.launch import kubernetes
 from anabranch.launch.kubernetes import KubernetesLauncher
 from tests.unit.launch.pods import NOW, ended, pod
@@ -33,9 +33,17 @@ class Cluster:
         self.refused: dict[str, KubernetesError] = {}
         self.trouble: KubernetesError | None = None
         self.deleted: list[str] = []
+        self.jobs: list[list[Object]] = []  # what is there, at one question after the other
+        self.asked: list[str] = []
 
-    def objects(self, *_: Any, **__: Any) -> list[Object]:
-        return []
+    def create(self, *_: Any) -> Object:
+        raise KeyboardInterrupt
+
+    def objects(self, *_: Any, labels: str = "", **__: Any) -> list[Object]:
+        self.asked.append(labels)
+        if self.trouble is not None:
+            raise self.trouble
+        return self.jobs.pop(0) if self.jobs else []
 
     def text(self, resource: Any, name: str, *_: Any) -> str:
         if name in self.refused:
@@ -118,3 +126,30 @@ def test_a_cluster_that_is_away_hides_no_job_of_another(
     assert {reference.name: sight.code for reference, sight in seen.items()} == {"two": 4}
     with pytest.raises(KubernetesError, match="cannot be reached"):
         launcher.look([one])
+
+
+def interrupted(launcher: KubernetesLauncher, folder: Path) -> str:
+    job = Job("survey", ("python",), folder, folder, options=("image=team:1", "context=east"))
+    with pytest.raises(KeyboardInterrupt) as caught:
+        launcher.start(job)
+    return str(caught.value)
+
+
+def test_a_job_whose_request_is_interrupted_is_deleted_also_when_it_comes_late(
+    launcher: KubernetesLauncher, clusters: dict[str, Cluster], tmp_path: Path
+) -> None:
+    east = clusters["east"]
+    east.jobs = [[], [{"metadata": {"name": "survey-x", "uid": "7"}}]]
+    assert interrupted(launcher, tmp_path) == "interrupted, and its Job survey-x is deleted"
+    assert (east.deleted, east.asked) == (["survey-x"], ["anabranch/job=survey"] * 2)
+
+
+def test_where_no_job_is_found_after_an_interrupt_the_way_out_is_told(
+    launcher: KubernetesLauncher, clusters: dict[str, Cluster], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubernetes, "_LATE", 0.0)
+    by_hand = "`kubectl delete jobs -n default -l anabranch/job=survey`"
+    assert interrupted(launcher, tmp_path).endswith(f"should one come after all, {by_hand} takes it away")
+    clusters["east"].trouble = AWAY
+    assert interrupted(launcher, tmp_path).endswith(f"which {by_hand} takes away: {AWAY}")
+    assert clusters["east"].deleted == []

@@ -11,7 +11,7 @@ from anabranch.batch.environment import scrubbed
 from anabranch.batch.slurm_refusals import job_id
 from anabranch.core.errors import LaunchError
 from anabranch.core.launching import Job, Phase, Reference, Resources
-from anabranch.launch.slurm import SlurmLauncher, directives
+from anabranch.launch.slurm import SlurmLauncher, directives, one_processor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -304,6 +304,18 @@ def test_options_that_are_ours_are_refused(job: Any, option: str) -> None:
 def test_what_is_no_option_is_refused(job: Any, option: str) -> None:
     with pytest.raises(LaunchError, match="is not an option for sbatch: write it as --NAME=VALUE"):
         directives(job(options=(option,)))
+
+
+@pytest.mark.parametrize("cpus", [0, 2])
+@pytest.mark.parametrize(
+    "option",
+    ["", "-c=4", "--cpus-per-task=4", "--ntasks=8", "-n=8", "--ntasks-per-node=4", "--cpus-per-gpu=4", "--exclusive",
+     "--partition=short", "--mem=1G"],
+)  # fmt: skip
+def test_a_job_that_asks_for_no_processors_is_told_that_it_gets_one_a_node(job: Any, cpus: int, option: str) -> None:
+    told = one_processor(job(resources=Resources(nodes=2, cpus=cpus), options=[option] if option else ()))
+    silent = cpus or option.partition("=")[0] not in ("", "--partition", "--mem")
+    assert told == ("" if silent else "Slurm gives one processor a node: --cpus N, or --option=--exclusive")
 
 
 def test_options_are_given_on_the_command_line_too(job: Any) -> None:

@@ -165,7 +165,7 @@ class Session:
         calls: values of plain calls in resumable runs.
         streams: outermost runs of generator flows that are being read.
         near_end: why flow runs are to end, once the known end of the allocation is near; "" before.
-        on_near_end: called then, under the pump's lock: it must not block.
+        on_near_end: called then, perhaps under the pump's lock: it must not block.
         ended_by_person: returns whether a person meant a SIGTERM, where a batch system sends it for other ends too.
     """
 
@@ -219,7 +219,7 @@ class Session:
             keep_input=self._keep_input,
             request=self._on_request,
             want_slots=lambda: self.limits.nudge(),
-            near_end=self._near_end,
+            near_end=self.end_near,
         )
         pump = Pump(self.clock, callbacks, self.write, self.emit_logs)
         pump.dispatcher.tables.ledger.memory.budget = self.settings.memory_budget or usable_memory() // 4 or math.inf
@@ -294,7 +294,7 @@ class Session:
             self._requests = WorkerRequests(self.pump, self.scopes, self.limits)
         self._requests.put(lane, request)
 
-    def _near_end(self, why: str) -> None:
+    def end_near(self, why: str) -> None:
         self.near_end = why
         for call in tuple(self.on_near_end):
             call()

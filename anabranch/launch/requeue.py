@@ -7,6 +7,7 @@
         '-- nothing has ended in several starts ----------> stop, and say so
 
     SIGTERM inside of a job: the batch system takes the job away, or a person has cancelled it (`cancelled`)
+    SIGTERM in a step alone: the job has a grace in which to end (`gives_way`), or a person has sent it
 """
 
 from __future__ import annotations
@@ -86,6 +87,15 @@ def cancelled(allocation: Allocation, told: Seen | None, now: float) -> bool:
         return False
     at_limit = allocation.end is not None and now >= allocation.end - LIMIT_SECONDS
     return told.ends and not at_limit
+
+
+def gives_way(allocation: Allocation, told: Seen | None, now: float) -> bool:
+    """Return whether the job ends and its run goes on later, judged at a SIGTERM that has reached a step alone.
+
+    Slurm begins the grace of a preempted job with that signal, and its script has one at the end of the grace. Where a
+    person has ended the job, or means only the step, nothing is begun here.
+    """
+    return told is not None and (told.preempted or (told.ends and not cancelled(allocation, told, now)))
 
 
 def next_step(allocation: Allocation, told: Seen | None, idle: int, now: float) -> tuple[Step, str]:

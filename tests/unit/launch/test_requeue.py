@@ -12,7 +12,7 @@ from anabranch.core.allocation import Allocation, Node
 from anabranch.core.errors import LaunchError
 from anabranch.core.launching import Reference
 from anabranch.launch import requeue, script
-from anabranch.launch.requeue import Seen, Step, cancelled, idle_starts, next_step, seen
+from anabranch.launch.requeue import Seen, Step, cancelled, gives_way, idle_starts, next_step, seen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,12 +56,28 @@ def test_what_slurm_says_of_the_job(told: str, found: Seen | None) -> None:
         (RUNS._replace(ends=True), 999.0, False),  # at its limit
         (RUNS._replace(ends=True, restarts=2), 500.0, False),  # scontrol requeue; a node that failed
         (RUNS._replace(ends=True, preempted=True), 500.0, False),
-        (RUNS, 500.0, False),  # preempted, with a grace; a signal of the user's own
+        (RUNS, 500.0, False),  # a signal of the user's own
         (None, 500.0, False),  # nothing is known: the run can go on
     ],
 )
 def test_a_cancel_is_told_from_other_ends(told: Seen | None, now: float, meant: bool) -> None:
     assert cancelled(JOB, told, now) is meant
+
+
+@pytest.mark.parametrize(
+    ("told", "now", "gives"),
+    [
+        (RUNS._replace(preempted=True), 500.0, True),  # in its grace: the script hears of it at the end of that
+        (RUNS, 500.0, False),  # `scancel --signal`, to the steps
+        (RUNS, 999.0, False),
+        (RUNS._replace(ends=True), 500.0, False),  # scancel: the driver has a signal of its own
+        (RUNS._replace(ends=True), 999.0, True),  # at its limit
+        (RUNS._replace(ends=True, restarts=2), 500.0, True),
+        (None, 500.0, False),
+    ],
+)
+def test_what_a_signal_to_the_steps_alone_means(told: Seen | None, now: float, gives: bool) -> None:
+    assert gives_way(JOB, told, now) is gives
 
 
 @pytest.mark.parametrize(

@@ -49,10 +49,11 @@ def going_on(
 
     session = sessions.current()
     session.ended_by_person = lambda: requeue.cancelled(allocation, requeue.look(allocation, environ), time.time())
+    margin, shutdown_grace = session.settings.walltime_margin, session.settings.shutdown_grace
     question = Question(
         lambda: requeue.look(allocation, environ),
         lambda told: requeue.gives_way(allocation, told, time.time()),
-        lambda: session.end_near(TAKEN),
+        lambda told: session.end_near(TAKEN, requeue.seconds_to_work(told, time.time(), margin, shutdown_grace)),
     )
     try:
         yield question.ask
@@ -73,7 +74,7 @@ class Question:
     """
 
     def __init__(
-        self, look: Callable[[], Seen | None], ends: Callable[[Seen], bool], begin: Callable[[], object],
+        self, look: Callable[[], Seen | None], ends: Callable[[Seen], bool], begin: Callable[[Seen], object],
         pause: Callable[[float], object] = time.sleep,
     ) -> None:  # fmt: skip
         self._look, self._ends, self._begin, self._pause = look, ends, begin, pause
@@ -92,7 +93,7 @@ class Question:
         while self._due():
             told = self._look()
             if told is not None and self._ends(told):
-                self._begin()
+                self._begin(told)
                 return  # for good
             if told is None:
                 self._asked = True

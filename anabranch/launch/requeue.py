@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -45,6 +46,7 @@ class Seen(NamedTuple):
         batch: it has a script; an interactive allocation has none.
         ends: it is being ended.
         preempted: for a job of higher priority.
+        end: Unix seconds; that of its grace, where it is preempted. None: not told, or in a format of the user's own.
     """
 
     restarts: int
@@ -52,6 +54,7 @@ class Seen(NamedTuple):
     batch: bool
     ends: bool
     preempted: bool
+    end: float | None = None
 
 
 class Step(Enum):
@@ -74,7 +77,15 @@ def seen(told: str) -> Seen | None:
         words.get("BatchFlag", "1") != "0",
         words["JobState"] not in ("RUNNING", "CONFIGURING", "SUSPENDED"),
         words.get("PreemptTime", "None") not in ("None", "Unknown", "N/A", ""),
+        _seconds(words.get("EndTime", "")),
     )
+
+
+def _seconds(told: str) -> float | None:
+    try:
+        return datetime.fromisoformat(told).timestamp()
+    except ValueError:
+        return None
 
 
 def cancelled(allocation: Allocation, told: Seen | None, now: float) -> bool:
@@ -96,6 +107,19 @@ def gives_way(allocation: Allocation, told: Seen | None, now: float) -> bool:
     person has ended the job, or means only the step, nothing is begun here.
     """
     return told is not None and (told.preempted or (told.ends and not cancelled(allocation, told, now)))
+
+
+def seconds_to_work(told: Seen, now: float, margin: float, otherwise: float) -> float:
+    """Return how long what runs may go on, in a job that is being ended.
+
+    Args:
+        margin: seconds to leave for the record; at most a third of what there is, since a grace may be short.
+        otherwise: where the end is not known.
+    """
+    if told.end is None:
+        return otherwise
+    left = max(0.0, told.end - now)
+    return left - min(margin, left / 3)
 
 
 def next_step(allocation: Allocation, told: Seen | None, idle: int, now: float) -> tuple[Step, str]:

@@ -20,7 +20,8 @@ class Asked:
         self.answers: Queue[Seen | None] = Queue()
         self.looks = 0
         self.begun = threading.Semaphore(0)
-        self.question = Question(self._look, lambda told: told.preempted, self.begun.release, lambda seconds: None)
+        begin, pause = lambda told: self.begun.release(), lambda seconds: None
+        self.question = Question(self._look, lambda told: told.preempted, begin, pause)
 
     def _look(self) -> Seen | None:
         self.looks += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +13,7 @@ from anabranch.core.allocation import Allocation, Node
 from anabranch.core.errors import LaunchError
 from anabranch.core.launching import Reference
 from anabranch.launch import requeue, script
-from anabranch.launch.requeue import Seen, Step, cancelled, gives_way, idle_starts, next_step, seen
+from anabranch.launch.requeue import Seen, Step, cancelled, gives_way, idle_starts, next_step, seconds_to_work, seen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,7 +27,8 @@ LINE = (
     "CPUs/Task=4 Command=/home/me/job.sh WorkDir=/home/me StdOut=/home/me/log-7 Power="
 )
 JOB = Allocation("slurm", "7", 1, (Node("n1"),), "n1", end=1000.0)
-RUNS = Seen(restarts=1, requeue=True, batch=True, ends=False, preempted=False)
+RUNS = Seen(restarts=1, requeue=True, batch=True, ends=False, preempted=False,
+            end=datetime(2026, 11, 30, 14, 37, 58).timestamp())  # fmt: skip
 
 
 def line(state: str = "RUNNING", **words: object) -> str:
@@ -78,6 +80,24 @@ def test_a_cancel_is_told_from_other_ends(told: Seen | None, now: float, meant: 
 )
 def test_what_a_signal_to_the_steps_alone_means(told: Seen | None, now: float, gives: bool) -> None:
     assert gives_way(JOB, told, now) is gives
+
+
+@pytest.mark.parametrize(
+    ("end", "seconds"),
+    [
+        (1300.0, 270.0),
+        (1012.0, 8.0),  # of a short grace a part is left for the record
+        (999.0, 0.0),
+        (None, 10.0),
+    ],
+)
+def test_what_runs_ends_before_the_grace_does(end: float | None, seconds: float) -> None:
+    assert seconds_to_work(RUNS._replace(end=end), 1000.0, 30.0, 10.0) == seconds
+
+
+def test_an_end_in_a_format_of_the_users_own_is_not_known() -> None:
+    told = seen(line().replace("EndTime=2026-11-30T14:37:58", "EndTime=14:37"))
+    assert told == RUNS._replace(end=None)
 
 
 @pytest.mark.parametrize(

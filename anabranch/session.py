@@ -165,7 +165,7 @@ class Session:
         calls: values of plain calls in resumable runs.
         streams: outermost runs of generator flows that are being read.
         near_end: why flow runs are to end, once the known end of the allocation is near; "" before.
-        on_near_end: called then, under the pump's lock: it must not block.
+        on_near_end: called then, perhaps under the pump's lock: it must not block.
         ended_by_person: returns whether a person meant a SIGTERM, where a batch system sends it for other ends too.
     """
 
@@ -184,7 +184,7 @@ class Session:
         logs.setup_logging(self.settings.log_level)
         logs.deliver_to(self.emit_logs)
         self.records = records if records is not None else open_records(self.settings)
-        self.near_end = ""
+        self.near_end, self._end = "", math.inf
         self.on_near_end: list[Callable[[], object]] = []
         self.ended_by_person: Callable[[], bool] | None = None
         self.pump = self._make_pump()
@@ -219,7 +219,7 @@ class Session:
             keep_input=self._keep_input,
             request=self._on_request,
             want_slots=lambda: self.limits.nudge(),
-            near_end=self._near_end,
+            near_end=self.end_near,
         )
         pump = Pump(self.clock, callbacks, self.write, self.emit_logs)
         pump.dispatcher.tables.ledger.memory.budget = self.settings.memory_budget or usable_memory() // 4 or math.inf
@@ -294,8 +294,8 @@ class Session:
             self._requests = WorkerRequests(self.pump, self.scopes, self.limits)
         self._requests.put(lane, request)
 
-    def _near_end(self, why: str) -> None:
-        self.near_end = why
+    def end_near(self, why: str, seconds: float = math.inf) -> None:
+        self.near_end, self._end = why, self.clock.monotonic() + seconds
         for call in tuple(self.on_near_end):
             call()
 
@@ -303,7 +303,7 @@ class Session:
     def end_of_work(self) -> float:
         """The monotonic second by which all work is to have ended; infinite where no end is known."""
         walltime = self.pump.dispatcher.tables.walltime
-        return math.inf if walltime is None else walltime.span.end
+        return self._end if walltime is None else min(self._end, walltime.span.end)
 
     @property
     def progressed(self) -> bool:

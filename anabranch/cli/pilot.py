@@ -80,11 +80,11 @@ def pilot(
         let_sets_go(file)
     crew = pilots.Pilots(place, submitted, again=again or FOLLOWS in os.environ) if shared and submitted else None
     stopped = crew.end if crew else lambda: None
-    with going_on.going_on(allocation, place, stopped), ExitStack() as until_the_end:
+    with going_on.going_on(allocation, place, stopped) as told, ExitStack() as until_the_end:
         until_the_end.enter_context(own_scratch(allocation))
         if crew:
             until_the_end.enter_context(crew)
-        if (made := runner_of(kind, allocation, file, interface, until_the_end, crew)) is not None:
+        if (made := runner_of(kind, allocation, file, interface, until_the_end, crew, told)) is not None:
             flow = flow.with_options(runner=made)
         until_the_end.callback(sessions.current().close)  # before the cluster, which its runs are on
         to_its_end(flow, lambda: start(flow))
@@ -191,9 +191,14 @@ def kind_of(allocation: Allocation, own: Any) -> str:
 
 
 def runner_of(
-    kind: str, allocation: Allocation, file: Path, interface: str, until_the_end: ExitStack, crew: Pilots | None
-) -> Any:
-    """Return the runner, with its cluster where one is started; None for that of the flow."""
+    kind: str, allocation: Allocation, file: Path, interface: str, until_the_end: ExitStack, crew: Pilots | None,
+    told: Callable[[], object],
+) -> Any:  # fmt: skip
+    """Return the runner, with its cluster where one is started; None for that of the flow.
+
+    Args:
+        told: called when SIGTERM has reached workers.
+    """
     from anabranch import DaskRunner, ProcessRunner, RayRunner, ThreadRunner
     from anabranch.clusters.in_allocation import AllocationCluster
 
@@ -204,10 +209,15 @@ def runner_of(
         return ThreadRunner(node.cpus)
     if not kind:
         return None
-    if crew:
-        made = AllocationCluster(allocation, kind, file, interface=interface, pilots=crew.count, hear=crew.hear)
-    else:
-        made = AllocationCluster(allocation, kind, file, interface=interface)
+
+    def hear(news: dict[str, Any]) -> None:
+        if "told" in news:
+            told()
+        elif crew:
+            crew.hear(news)
+
+    pilots = crew.count if crew else 0
+    made = AllocationCluster(allocation, kind, file, interface=interface, pilots=pilots, hear=hear)
     cluster = until_the_end.enter_context(made)
     return DaskRunner(cluster) if kind == "dask" else RayRunner(address=cluster.address)
 

@@ -2,6 +2,7 @@
 
     driver --stdin--> this process: hub + scheduler (Dask) or head (Ray)
            <--pipe--- {"up": address}, {"failed": text}      | srun
+                      {"told": a signal of the sets}         |
                                                              v
                       file of the rendezvous  <---------- sets on the nodes
 
@@ -95,7 +96,7 @@ class Head:
         self._plan = plan
         self._found = found
         self._guests: Guests | None = None
-        self._hub = Hub(self._go, self._told, self._welcome)
+        self._hub = Hub(self._go, self._told, lambda: self._tell(told="SIGTERM"), self._welcome)
         self._first: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._up = asyncio.Event()
         self._steps: list[subprocess.Popen[bytes]] = []

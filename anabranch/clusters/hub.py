@@ -3,6 +3,7 @@
     set ----- hello: its name, the address by which it came -----> hub
         <---- go: where the engine's own server listens ----------
         ----- up: its workers are there; trouble: text ---------->
+        ----- told: a signal that the driver may not have had --->
         <==== the line stands as long as the driver lives ========
 
     A set of another job says in its hello when that ends; `guests.py` has what follows from it.
@@ -41,6 +42,7 @@ class Hub:
     Args:
         go: says where the engine listens, once it does, for a set that came by this address of this machine.
         told: takes the troubles of sets, each with the set's name.
+        signalled: called when SIGTERM has reached a set: Slurm tells steps of a preemption, and the script only later.
         welcome: returns what stands for a set of another job, by its hello and a way to write to it; None for others.
     """
 
@@ -48,10 +50,12 @@ class Hub:
         self,
         go: Callable[[str], Awaitable[str]],
         told: Callable[[str, str], None],
+        signalled: Callable[[], None] = lambda: None,
         welcome: Callable[[dict[str, Any], Callable[[dict[str, Any]], None]], Guest | None] = lambda hello, say: None,
     ) -> None:
         self._go = go
         self._told = told
+        self._signalled = signalled
         self._welcome = welcome
         self._server: asyncio.Server | None = None
         self._lines: dict[asyncio.StreamWriter, str] = {}
@@ -89,6 +93,8 @@ class Hub:
                 guest.up()
         elif "leaving" in message and guest is not None:
             guest.leaving(float(message["leaving"]))
+        elif "told" in message:
+            self._signalled()
         elif guest is not None:
             guest.trouble(str(message["trouble"]))
         else:
@@ -161,6 +167,10 @@ class Line:
     def trouble(self, text: str) -> None:
         """Tell the driver."""
         self._say({"trouble": text})
+
+    def signalled(self) -> None:
+        """Tell the driver that SIGTERM was sent to this set."""
+        self._say({"told": "SIGTERM"})
 
     def leaving(self, seconds: float) -> None:
         """Tell the driver that this set's job ends in so many seconds."""

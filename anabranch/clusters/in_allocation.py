@@ -48,7 +48,7 @@ class AllocationCluster(Shown):
         interface: the network between the nodes, such as "ib0"; "": the one over which they reach the driver.
         timeout: seconds for the first worker.
         pilots: other jobs that may join with their workers.
-        hear: takes what is told of them, in a thread of its own.
+        hear: takes what is told of them, and that SIGTERM has reached workers, in a thread of its own.
 
     Attributes:
         pages: always "": workers live elsewhere.
@@ -64,7 +64,6 @@ class AllocationCluster(Shown):
         pilots: int = 0, hear: Callable[[dict[str, Any]], object] = lambda news: None,
     ) -> None:  # fmt: skip
         self.engine = engine
-        self._pilots = pilots
         self._hear = hear
         self._timeout = timeout
         self._found: Rendezvous | None = None
@@ -103,18 +102,17 @@ class AllocationCluster(Shown):
                 self._found = Rendezvous((), news["certificate"], news["key"], news["token"], self.engine)
             elif "failed" in news:
                 raise (MissingExtraError if news["missing"] else RunnerError)(news["failed"])
-            elif "pilot" in news:
+            elif "up" not in news:
                 self._hear(news)
             else:
                 self._address = str(news["up"])
-                if self._pilots:
-                    self._hear_on()
+                self._hear_on()
         return self._address
 
     def _hear_on(self) -> None:
-        """Let a thread hear of pilots; it has a pipe of its own, since `close` may come before it begins."""
+        """Let a thread hear what comes later; it has a pipe of its own, since `close` may come before it begins."""
         own = os.dup(self._pipe), self._data, self._hear
-        threading.Thread(target=hear_all, args=own, name="anabranch-pilots", daemon=True).start()
+        threading.Thread(target=hear_all, args=own, name="anabranch-cluster", daemon=True).start()
 
     @property
     def address(self) -> str:
@@ -185,7 +183,7 @@ def hear_all(pipe: int, rest: bytes, hear: Callable[[dict[str, Any]], object]) -
         while True:
             *lines, rest = rest.split(b"\n")
             for news in map(json.loads, lines):
-                if "pilot" in news:  # not that the cluster has failed: its runner tells that
+                if "pilot" in news or "told" in news:  # not that the cluster has failed: its runner tells that
                     hear(news)
             if not (more := file.read1(1 << 16)):
                 return

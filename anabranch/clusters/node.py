@@ -1,6 +1,7 @@
 """A set of workers on a node of an allocation: a program that starts them, and ends them with the driver.
 
     file of the rendezvous --> line to the hub --go--> workers, until the line breaks or they have gone
+    SIGTERM --told--> the driver, which decides what it means
 
 Slurm's step, or a task of the user's own `srun`, runs it.
 """
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MEET_SECONDS = 300.0  # for the driver's file, and again for one of its addresses
+LOOK_SECONDS = 1.0  # between looks for a signal
 END_SECONDS = 20.0  # for workers to end once the driver has gone; then they are killed
 
 
@@ -88,6 +90,8 @@ def run(orders: Orders) -> int:
     """Run a set until the driver has gone, or says that it has no use for one; returns an exit code."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, lambda number, frame: None)  # the driver decides about the end
+    heard: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
     place = place_of(orders, os.environ, host_name(), granted_cpus(), usable_memory())
     try:
         found = awaited(Path(orders.file), MEET_SECONDS)
@@ -96,7 +100,7 @@ def run(orders: Orders) -> int:
             return 0
         with scratch(orders.job, short=found.engine == RAY) as folder:
             os.environ["TMPDIR"] = folder
-            why = asyncio.run(_work(place, found, folder))
+            why = asyncio.run(_work(place, found, folder, heard))
     except AnabranchError as error:
         why = str(error)
     if why:
@@ -109,14 +113,18 @@ def say(place: Set, text: str) -> None:
     print(f"anabranch: {place.name}: {text}", file=sys.stderr, flush=True)  # noqa: T201
 
 
-async def _work(place: Set, found: Rendezvous, folder: str) -> str:
+async def _work(place: Set, found: Rendezvous, folder: str, heard: list[int]) -> str:
     context = both_show(found, folder, server=False)
     line = await Line.reach(place.name, found.addresses, context, MEET_SECONDS, MEET_SECONDS)
     work = importlib.import_module(f"anabranch.clusters.{found.engine}_parts").work
     working = asyncio.create_task(work(place, line, found, folder))
     ended = asyncio.create_task(line.ended())
     try:
-        await asyncio.wait({working, ended}, return_when=asyncio.FIRST_COMPLETED)
+        while not (working.done() or ended.done()):
+            if heard:
+                heard.clear()
+                line.signalled()
+            await asyncio.wait({working, ended}, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
             return ""
         why = str(working.result())

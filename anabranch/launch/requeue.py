@@ -7,11 +7,13 @@
         '-- nothing has ended in several starts ----------> stop, and say so
 
     SIGTERM inside of a job: the batch system takes the job away, or a person has cancelled it (`cancelled`)
+    SIGTERM in a step alone: the job has a grace in which to end (`gives_way`), or a person has sent it
 """
 
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -44,6 +46,7 @@ class Seen(NamedTuple):
         batch: it has a script; an interactive allocation has none.
         ends: it is being ended.
         preempted: for a job of higher priority.
+        end: Unix seconds; that of its grace, where it is preempted. None: not told, or in a format of the user's own.
     """
 
     restarts: int
@@ -51,6 +54,7 @@ class Seen(NamedTuple):
     batch: bool
     ends: bool
     preempted: bool
+    end: float | None = None
 
 
 class Step(Enum):
@@ -73,7 +77,15 @@ def seen(told: str) -> Seen | None:
         words.get("BatchFlag", "1") != "0",
         words["JobState"] not in ("RUNNING", "CONFIGURING", "SUSPENDED"),
         words.get("PreemptTime", "None") not in ("None", "Unknown", "N/A", ""),
+        _seconds(words.get("EndTime", "")),
     )
+
+
+def _seconds(told: str) -> float | None:
+    try:
+        return datetime.fromisoformat(told).timestamp()
+    except ValueError:
+        return None
 
 
 def cancelled(allocation: Allocation, told: Seen | None, now: float) -> bool:
@@ -86,6 +98,28 @@ def cancelled(allocation: Allocation, told: Seen | None, now: float) -> bool:
         return False
     at_limit = allocation.end is not None and now >= allocation.end - LIMIT_SECONDS
     return told.ends and not at_limit
+
+
+def gives_way(allocation: Allocation, told: Seen | None, now: float) -> bool:
+    """Return whether the job ends and its run goes on later, judged at a SIGTERM that has reached a step alone.
+
+    Slurm begins the grace of a preempted job with that signal, and its script has one at the end of the grace. Where a
+    person has ended the job, or means only the step, nothing is begun here.
+    """
+    return told is not None and (told.preempted or (told.ends and not cancelled(allocation, told, now)))
+
+
+def seconds_to_work(told: Seen, now: float, margin: float, otherwise: float) -> float:
+    """Return how long what runs may go on, in a job that is being ended.
+
+    Args:
+        margin: seconds to leave for the record; at most a third of what there is, since a grace may be short.
+        otherwise: where the end is not known.
+    """
+    if told.end is None:
+        return otherwise
+    left = max(0.0, told.end - now)
+    return left - min(margin, left / 3)
 
 
 def next_step(allocation: Allocation, told: Seen | None, idle: int, now: float) -> tuple[Step, str]:

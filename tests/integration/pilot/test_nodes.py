@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
 N = 2000
+SOON = 40.0  # seconds after an urgent job was submitted; the grace is one of 60
 RAY = pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.nightly("Ray takes longer to start; by day on Dask")])
 TWO_NODES = ["--nodes=2", "--ntasks-per-node=1", "--cpus-per-task=2"]
 
@@ -129,12 +131,17 @@ def test_a_node_that_fails(cluster: Jobs, slurm_nodes: SlurmNodes, which: str) -
 @pytest.mark.dask
 @pytest.mark.nightly("a job that starts twice")
 def test_a_job_that_gives_way_to_an_urgent_one(cluster: Jobs) -> None:
-    """Preempted: it has its grace, is queued again by Slurm, and goes on."""
+    """Preempted: it ends within its grace, what runs is awaited and nothing begins, and it goes on later."""
     job = cluster.submit(gated(cluster, "dask"), "--nodes=3", "--ntasks-per-node=1", "--cpus-per-task=2", "--requeue")
     until(lambda: told(cluster) > 50, cluster.log, job)
+    submitted = time.monotonic()
     urgent = cluster.submit("exec sleep 1", "--partition=urgent", "--nodes=3", "--exclusive")
+    until(lambda: "Nothing new begins" in cluster.log(job), cluster.log, job)
+    assert time.monotonic() - submitted < SOON, "the grace had nearly passed when the driver heard of it"
+    assert (cluster.state(job), cluster.state(urgent)) == ("RUNNING", "PENDING")
+    (cluster.folder / "gate").touch()  # what waits there ends now; before, others would have begun
     start_again(cluster, job)
-    (cluster.folder / "gate").touch()
+    assert told(cluster) < 100, cluster.log(job)
     assert cluster.ended(urgent) == ["COMPLETED"]
     finished_right(cluster, job)
 

@@ -74,6 +74,8 @@ def test_pilots_that_joined_before_the_cluster_was_up_are_heard_of_at_once() -> 
         assert [heard.get(timeout=30)["pilot"] for _ in range(2)] == [1, 2]
         os.write(other, b'ot": 3}\n{"failed": "all sets of workers have ended", "missing": false}\n')
         assert heard.get(timeout=30) == {"pilot": 3}
+        os.write(other, b'{"told": "SIGTERM"}\n')
+        assert heard.get(timeout=30) == {"told": "SIGTERM"}
     finally:
         os.close(other)
         hears.join(30)

@@ -64,13 +64,15 @@ def test_a_place_that_cannot_be_written_is_named(found: Rendezvous, tmp_path: Pa
 
 
 @contextlib.asynccontextmanager
-async def hub(found: Rendezvous, folder: Path) -> AsyncIterator[tuple[Hub, str, list[str]]]:
+async def hub(
+    found: Rendezvous, folder: Path, signalled: Callable[[], None] = lambda: None
+) -> AsyncIterator[tuple[Hub, str, list[str]]]:
     troubles: list[str] = []
 
     async def go(by: str) -> str:
         return f"tls://{by}:5"
 
-    made = Hub(go, lambda name, text: troubles.append(f"{name}: {text}"))
+    made = Hub(go, lambda name, text: troubles.append(f"{name}: {text}"), signalled)
     port = await made.listen("127.0.0.1", both_show(found, str(folder), server=True))
     yield made, f"127.0.0.1:{port}", troubles
     await made.close()
@@ -103,6 +105,20 @@ def test_the_first_address_is_dead_and_the_second_one_good(found: Rendezvous, tm
             await until(lambda: troubles)
             assert made.up == 1
             assert troubles == ["n1-0: no room"]
+            await settled(line, made)
+
+    asyncio.run(play())
+
+
+def test_a_signal_that_a_set_has_had_is_told_and_is_no_trouble(found: Rendezvous, tmp_path: Path) -> None:
+    async def play() -> None:
+        heard: list[str] = []
+        async with hub(found, tmp_path, lambda: heard.append("signal")) as (made, address, troubles):
+            line = await Line.reach("n1-0", [address], both_show(found, str(tmp_path), server=False), 30, 30)
+            line.signalled()
+            line.up()
+            await until(lambda: made.up)
+            assert (heard, troubles) == (["signal"], [])
             await settled(line, made)
 
     asyncio.run(play())

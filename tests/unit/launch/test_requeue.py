@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +13,7 @@ from anabranch.core.allocation import Allocation, Node
 from anabranch.core.errors import LaunchError
 from anabranch.core.launching import Reference
 from anabranch.launch import requeue, script
-from anabranch.launch.requeue import Seen, Step, cancelled, idle_starts, next_step, seen
+from anabranch.launch.requeue import Seen, Step, cancelled, gives_way, idle_starts, next_step, seconds_to_work, seen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,7 +27,8 @@ LINE = (
     "CPUs/Task=4 Command=/home/me/job.sh WorkDir=/home/me StdOut=/home/me/log-7 Power="
 )
 JOB = Allocation("slurm", "7", 1, (Node("n1"),), "n1", end=1000.0)
-RUNS = Seen(restarts=1, requeue=True, batch=True, ends=False, preempted=False)
+RUNS = Seen(restarts=1, requeue=True, batch=True, ends=False, preempted=False,
+            end=datetime(2026, 11, 30, 14, 37, 58).timestamp())  # fmt: skip
 
 
 def line(state: str = "RUNNING", **words: object) -> str:
@@ -56,12 +58,46 @@ def test_what_slurm_says_of_the_job(told: str, found: Seen | None) -> None:
         (RUNS._replace(ends=True), 999.0, False),  # at its limit
         (RUNS._replace(ends=True, restarts=2), 500.0, False),  # scontrol requeue; a node that failed
         (RUNS._replace(ends=True, preempted=True), 500.0, False),
-        (RUNS, 500.0, False),  # preempted, with a grace; a signal of the user's own
+        (RUNS, 500.0, False),  # a signal of the user's own
         (None, 500.0, False),  # nothing is known: the run can go on
     ],
 )
 def test_a_cancel_is_told_from_other_ends(told: Seen | None, now: float, meant: bool) -> None:
     assert cancelled(JOB, told, now) is meant
+
+
+@pytest.mark.parametrize(
+    ("told", "now", "gives"),
+    [
+        (RUNS._replace(preempted=True), 500.0, True),  # in its grace: the script hears of it at the end of that
+        (RUNS, 500.0, False),  # `scancel --signal`, to the steps
+        (RUNS, 999.0, False),
+        (RUNS._replace(ends=True), 500.0, False),  # scancel: the driver has a signal of its own
+        (RUNS._replace(ends=True), 999.0, True),  # at its limit
+        (RUNS._replace(ends=True, restarts=2), 500.0, True),
+        (None, 500.0, False),
+    ],
+)
+def test_what_a_signal_to_the_steps_alone_means(told: Seen | None, now: float, gives: bool) -> None:
+    assert gives_way(JOB, told, now) is gives
+
+
+@pytest.mark.parametrize(
+    ("end", "seconds"),
+    [
+        (1300.0, 270.0),
+        (1012.0, 8.0),  # of a short grace a part is left for the record
+        (999.0, 0.0),
+        (None, 10.0),
+    ],
+)
+def test_what_runs_ends_before_the_grace_does(end: float | None, seconds: float) -> None:
+    assert seconds_to_work(RUNS._replace(end=end), 1000.0, 30.0, 10.0) == seconds
+
+
+def test_an_end_in_a_format_of_the_users_own_is_not_known() -> None:
+    told = seen(line().replace("EndTime=2026-11-30T14:37:58", "EndTime=14:37"))
+    assert told == RUNS._replace(end=None)
 
 
 @pytest.mark.parametrize(

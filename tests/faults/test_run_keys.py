@@ -11,10 +11,10 @@ import pytest
 
 from anabranch.core import states
 from anabranch.core.access import ADMIN, DELIVERY, ENDED, OPEN, RUN
-from anabranch.core.errors import AccessError, RunTakenError
+from anabranch.core.errors import AccessError, RunTakenError, ServiceError
 from anabranch.core.limits import Ask, Holder, Limit
 from anabranch.core.orders import NewOrder
-from anabranch.core.runs import ItemBlock, LogRow, MapRow
+from anabranch.core.runs import FlowRunRow, ItemBlock, LogRow, MapRow
 from anabranch.records.calls import METHODS, packed, unpacked
 from anabranch.records.http import MSGPACK
 from anabranch.records.recorder import Recorder
@@ -290,6 +290,33 @@ def test_a_runs_key_writes_no_run_that_it_ordered(server: Server) -> None:
         its.append([LogRow(NOW, 20, "log", "by its driver", "child")])
         assert its.publish(30)
     assert [line.message for line in server.records.logs("child")] == ["by its driver"]
+
+
+def test_an_order_takes_no_id_of_a_map_or_of_a_run(server: Server) -> None:
+    """An order with the id of a map made that map its own: its run's key read the map, and wrote over it."""
+    token = begun(server.service, "r")
+    begun(server.service, "stranger", "strange")
+    theirs = MapRow("their map", "stranger", "inc", "map", 3, created=NOW)
+    server.write(theirs, FlowRunRow("their run", "etl", "by-hand", states.COMPLETED, created=NOW))
+    key = server.key("r", token)
+    with closing(server.remote(key)) as remote:
+        for id in ("their map", "their run"):
+            with pytest.raises(ServiceError, match=f"'{id}' is the id of another"):
+                remote.orders.add([NewOrder("etl/daily", run=id)])
+    assert server.call(key, "reasons", maps=["their map"])[0] == 403
+
+
+def test_a_run_with_the_id_of_a_map_is_not_its_owner(server: Server) -> None:
+    """Where such an order is in the record already, made before the map or by an older server."""
+    token = begun(server.service, "r")
+    begun(server.service, "stranger", "strange")
+    twin = begun(server.service, "twin", by="run r")
+    server.write(MapRow("twin", "stranger", "inc", "map", 3, created=NOW))
+    assert server.call(server.key("r", token), "reasons", maps=["twin"])[0] == 403
+    with server.driver("twin", twin) as its:
+        its.append([MapRow("twin", "stranger", "overwritten", "map", 3, created=NOW)])
+        its.flush(1)
+    assert [map.task for map in server.records.maps("stranger")] == ["inc"]
 
 
 # -- slots of limits ---------------------------------------------------------------------------------------------------

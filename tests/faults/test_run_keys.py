@@ -5,16 +5,19 @@ from __future__ import annotations
 import importlib
 from contextlib import closing
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from anabranch.core import states
 from anabranch.core.access import ADMIN, DELIVERY, ENDED, OPEN, RUN
+from anabranch.core.deployments import DeploymentRow
 from anabranch.core.errors import AccessError, RunTakenError, ServiceError
 from anabranch.core.limits import Ask, Holder, Limit
 from anabranch.core.orders import NewOrder
 from anabranch.core.runs import FlowRunRow, ItemBlock, LogRow, MapRow
+from anabranch.display import run_figures
 from anabranch.records.calls import METHODS, packed, unpacked
 from anabranch.records.http import MSGPACK
 from anabranch.records.recorder import Recorder
@@ -26,6 +29,7 @@ from anabranch.records.sqlite_file import SqliteFile, prepare
 from anabranch.server import declared
 from anabranch.server.app import PREFIX, make_app
 from anabranch.server.guard import Guarded
+from anabranch.serving.deploying import run_deployment
 from anabranch.testing import ManualClock
 from tests.begun import PROCESS, again, begun, deployed
 from tests.servers import served
@@ -275,6 +279,34 @@ def test_a_runs_key_reads_orders_near_it(server: Server) -> None:
         for ask_of in (remote.orders.find, remote.orders.standing):
             with pytest.raises(AccessError, match="does not read run stranger"):
                 ask_of("stranger")
+
+
+def test_a_driver_reports_on_its_run_and_says_that_links_are_missing(server: Server) -> None:
+    key = server.key("r", ordered_runs(server))
+    with RemoteRecords(server.address, server.home, key=key) as records:
+        row = records.flow_run("r")
+        assert row is not None
+        figures = run_figures.gather(records, row, NOW)
+    assert [map.row.task for map in figures.maps] == ["inc"]
+    assert figures.notes == ["Subflows are not named: the key of this program does not list runs."]
+
+
+def test_a_driver_reads_the_nearest_name_of_a_misspelt_deployment(server: Server) -> None:
+    key = server.key("r", begun(server.service, "r"))
+    with closing(server.remote(key)) as remote, pytest.raises(ServiceError, match="'etl/dayly'; did you mean 'etl/daily'"):
+        run_deployment("etl/dayly", timeout=0, service=remote)
+
+
+def test_a_driver_does_not_wait_for_a_run_that_another_ordered_first(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = server.key("r", begun(server.service, "r"))
+    load = server.service.deployments.apply(DeploymentRow("", "other", "load"))
+    [first] = server.service.orders.add([NewOrder(load.id, key="2026", by="ann")])
+    with RemoteRecords(server.address, server.home, key=key) as records, closing(server.remote(key)) as remote:
+        monkeypatch.setattr("anabranch.serving.ordered_runs.sessions.current", lambda: SimpleNamespace(records=records))
+        with pytest.raises(AccessError, match=f"refuses flow_run: .* does not read what is of {first.run}"):
+            run_deployment("other/load", idempotency_key="2026", timeout=2, service=remote)
 
 
 def test_a_runs_key_writes_no_run_that_it_ordered(server: Server) -> None:

@@ -200,6 +200,10 @@ class RecordsError(AnabranchError):
     """Raised by the records when the file is damaged, newer than this version, or no record."""
 
 
+class RecordRefused(AccessError, RecordsError):
+    """Raised where the record is there, and the key may not ask this of it: asking again does not help."""
+
+
 class TransitionError(AnabranchError):
     """Raised when a state change is not in the transition table: a bug, or a bad answer of a handler."""
 

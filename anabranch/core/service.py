@@ -63,6 +63,10 @@ class Deployments(Protocol):
         """Return a deployment by id or "flow/name"."""
         ...
 
+    def known(self, name: str) -> DeploymentRow:
+        """Return a deployment by id or "flow/name"; raises ServiceError, which names the nearest."""
+        ...
+
     def all(self, *, flow: str = "", project: str = "", after: str = "", limit: int = MOST) -> list[DeploymentRow]:
         """Return deployments by flow and name, from the one behind `after` ("flow/name") on."""
         ...

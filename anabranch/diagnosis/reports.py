@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anabranch import session as sessions
-from anabranch.core import states
-from anabranch.core.errors import OptionError, RecordsError
+from anabranch.core import context, states
+from anabranch.core.errors import AccessError, OptionError, RecordsError
 from anabranch.core.future_lists import FutureList
 from anabranch.core.futures import Future
 from anabranch.core.runs import FlowRunRow
@@ -17,6 +17,7 @@ from anabranch.display import run_cards, run_figures, run_report, summary
 
 if TYPE_CHECKING:
     from anabranch.core.maps import MapRun
+    from anabranch.core.runs import Records
     from anabranch.display.run_figures import RunFigures
     from anabranch.session import Session
 
@@ -78,16 +79,27 @@ def report(run: Any = None) -> Report:
             return Report(_of_map(session, run._map))
         run = run._map.header.flow_run_id
     if run is None:
-        rows = session.records.flow_runs(limit=1)
-        if not rows:
-            raise RecordsError("there is no flow run in the record yet: call a flow, or name its record")
-        row = rows[0]
+        row = _newest(session.records)
     else:
         id = run if isinstance(run, str) else getattr(run, "id", None)
         if not isinstance(id, str):
             raise OptionError(f"report wants a flow run, or the id or name of a recorded one, got {run!r}")
         row = from_record.find_run(session.records, id)
     return Report(run_figures.gather(session.records, row, session.clock.time()))
+
+
+def _newest(records: Records) -> FlowRunRow:
+    """Return the newest flow run; where the key of a run does not list runs, the flow run here."""
+    try:
+        rows = records.flow_runs(limit=1)
+    except AccessError:
+        here = context.flow_here()
+        if here is None:
+            raise
+        return from_record.find_run(records, here.id)
+    if not rows:
+        raise RecordsError("there is no flow run in the record yet: call a flow, or name its record")
+    return rows[0]
 
 
 def _of_map(session: Session, map: MapRun) -> RunFigures:

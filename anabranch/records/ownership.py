@@ -50,8 +50,8 @@ def _said(frame: Frame) -> dict[str, str]:
 
 
 def _written(row: tuple[Any, ...], name: str, run: str) -> set[str]:
-    """Return the run that a row puts a map or a run under; what is under this run already cannot go to another."""
-    if name not in _COLUMNS or row[0] == run:
+    """Return the run that a row puts a map or a run under; its own row only tells of the one above."""
+    if name not in _COLUMNS or (name == "put_flow_run" and row[0] == run):
         return set()
     return {row[_COLUMNS[name]].partition("/")[0]}
 

@@ -501,10 +501,11 @@ FROM flow_runs AS r
 WHERE r.id = ?;
 
 -- name: fellow_run
--- Whether a run was ordered by another one, or is of its deployment.
+-- Whether a run was ordered by another one, or is of its deployment; no order makes a map one of these.
 SELECT 1
 FROM orders AS o, orders AS mine
-WHERE o.run = :id AND mine.run = :run AND (o.author = :author OR o.deployment = mine.deployment);
+WHERE o.run = :id AND mine.run = :run AND (o.author = :author OR o.deployment = mine.deployment)
+    AND NOT EXISTS (SELECT 1 FROM maps WHERE id = :id);
 
 -- name: processes_of_holder
 -- The processes that leases of a holder's token name.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core.access import is_of_run
 from anabranch.core.clock import SYSTEM
-from anabranch.core.errors import RecordsError, RunTakenError, ServiceError, UnreachableError
+from anabranch.core.errors import RecordRefused, RecordsError, RunTakenError, ServiceError, UnreachableError
 from anabranch.core.ids import Ids
 from anabranch.core.processes import is_here
 from anabranch.core.states import CRASHED
@@ -104,7 +104,7 @@ class Calls:
         if kind == problems.TAKEN:
             return RunTakenError(answer.why)
         if kind == problems.ACCESS or answer.status in (401, 403):
-            return RecordsError(f"the server at {place} refuses {name}: {answer.why}")
+            return RecordRefused(f"the server at {place} refuses {name}: {answer.why}")
         if kind == problems.ROUTE or not kind:
             told = f"{place} does not know records/{name} ({answer.status})"
             return RecordsError(f"{told}: it is no anabranch server, or one of an older version")

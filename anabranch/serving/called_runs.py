@@ -68,8 +68,10 @@ def _ordered(service: Service, deployment: DeploymentRow, order: NewOrder, key: 
         wanted = replace(order, key=f"{key}:{number}") if key else order
         found = service.orders.add([wanted])[0]
         run = OrderedRun(service, deployment, found.run)
+        if found.new or not key:  # one of the program's own key may be of another, and not for this key to read
+            break
         state = run.state
-        if found.new or not key or not state.is_final() or state.is_completed():
+        if not state.is_final() or state.is_completed():
             break
     return run
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch import scheduling, serving
 from anabranch.core import context, parameter_schema
-from anabranch.core.errors import DeploymentError, ServiceError
+from anabranch.core.errors import DeploymentError
 from anabranch.core.orders import NewOrder, Queue
 from anabranch.documents.parameters import plain
 from anabranch.serving import called_runs, kinds
@@ -109,7 +109,7 @@ def run_deployment(
         ParameterTypeError: the parameters do not fit the flow's; names each. Nothing is ordered.
     """
     service = serving.current() if service is None else service
-    deployment = _known(service, str(name))
+    deployment = service.deployments.known(str(name))
     here = context.flow_here() if as_subflow else None
     order = NewOrder(
         deployment.id,
@@ -131,14 +131,6 @@ def run_deployment(
     if patience != 0:
         run.wait(patience, poll_interval=poll_interval)
     return run
-
-
-def _known(service: Service, name: str) -> DeploymentRow:
-    found = service.deployments.find(name)
-    if found is None:
-        service.orders.all(deployment=name, limit=1)  # its error names the nearest
-        raise ServiceError(f"there was no deployment {name!r} a moment ago")
-    return found
 
 
 def _moment(given: datetime | float | None) -> float | None:

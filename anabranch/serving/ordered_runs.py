@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from anabranch import session as sessions
 from anabranch.core import states
 from anabranch.core.clock import SYSTEM
-from anabranch.core.errors import RecordsError, ResultReleased, UnreachableError
+from anabranch.core.errors import AccessError, RecordsError, ResultReleased, UnreachableError
 from anabranch.core.states import State, StateType
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ class OrderedRun:
 
         Raises:
             RecordsError, UnreachableError: the record was away for ten minutes, or for all of `timeout`.
+            AccessError: this program's key does not read the run, such as one that another had ordered before.
         """
         began = heard = self._clock.monotonic()
         look, state = poll_interval or FIRST_LOOK, None
@@ -106,6 +107,8 @@ class OrderedRun:
             failed = None
             try:
                 state = self.state
+            except AccessError:  # the record is there, and refuses: no later look would see more
+                raise
             except (RecordsError, UnreachableError) as error:
                 failed = error
             now = self._clock.monotonic()

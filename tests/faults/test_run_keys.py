@@ -5,16 +5,19 @@ from __future__ import annotations
 import importlib
 from contextlib import closing
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from anabranch.core import states
 from anabranch.core.access import ADMIN, DELIVERY, ENDED, OPEN, RUN
-from anabranch.core.errors import AccessError, RunTakenError
+from anabranch.core.deployments import DeploymentRow
+from anabranch.core.errors import AccessError, RunTakenError, ServiceError
 from anabranch.core.limits import Ask, Holder, Limit
 from anabranch.core.orders import NewOrder
-from anabranch.core.runs import ItemBlock, LogRow, MapRow
+from anabranch.core.runs import FlowRunRow, ItemBlock, LogRow, MapRow
+from anabranch.display import run_figures
 from anabranch.records.calls import METHODS, packed, unpacked
 from anabranch.records.http import MSGPACK
 from anabranch.records.recorder import Recorder
@@ -26,6 +29,7 @@ from anabranch.records.sqlite_file import SqliteFile, prepare
 from anabranch.server import declared
 from anabranch.server.app import PREFIX, make_app
 from anabranch.server.guard import Guarded
+from anabranch.serving.deploying import run_deployment
 from anabranch.testing import ManualClock
 from tests.begun import PROCESS, again, begun, deployed
 from tests.servers import served
@@ -277,6 +281,34 @@ def test_a_runs_key_reads_orders_near_it(server: Server) -> None:
                 ask_of("stranger")
 
 
+def test_a_driver_reports_on_its_run_and_says_that_links_are_missing(server: Server) -> None:
+    key = server.key("r", ordered_runs(server))
+    with RemoteRecords(server.address, server.home, key=key) as records:
+        row = records.flow_run("r")
+        assert row is not None
+        figures = run_figures.gather(records, row, NOW)
+    assert [map.row.task for map in figures.maps] == ["inc"]
+    assert figures.notes == ["Subflows are not named: the key of this program does not list runs."]
+
+
+def test_a_driver_reads_the_nearest_name_of_a_misspelt_deployment(server: Server) -> None:
+    key = server.key("r", begun(server.service, "r"))
+    with closing(server.remote(key)) as remote, pytest.raises(ServiceError, match="'etl/dayly'; did you mean 'etl"):
+        run_deployment("etl/dayly", timeout=0, service=remote)
+
+
+def test_a_driver_does_not_wait_for_a_run_that_another_ordered_first(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = server.key("r", begun(server.service, "r"))
+    load = server.service.deployments.apply(DeploymentRow("", "other", "load"))
+    [first] = server.service.orders.add([NewOrder(load.id, key="2026", by="ann")])
+    with RemoteRecords(server.address, server.home, key=key) as records, closing(server.remote(key)) as remote:
+        monkeypatch.setattr("anabranch.serving.ordered_runs.sessions.current", lambda: SimpleNamespace(records=records))
+        with pytest.raises(AccessError, match=f"refuses flow_run: .* does not read what is of {first.run}"):
+            run_deployment("other/load", idempotency_key="2026", timeout=2, service=remote)
+
+
 def test_a_runs_key_writes_no_run_that_it_ordered(server: Server) -> None:
     """The run that it ordered has a driver of its own, and is written by that one."""
     token = begun(server.service, "r")
@@ -290,6 +322,33 @@ def test_a_runs_key_writes_no_run_that_it_ordered(server: Server) -> None:
         its.append([LogRow(NOW, 20, "log", "by its driver", "child")])
         assert its.publish(30)
     assert [line.message for line in server.records.logs("child")] == ["by its driver"]
+
+
+def test_an_order_takes_no_id_of_a_map_or_of_a_run(server: Server) -> None:
+    """An order with the id of a map made that map its own: its run's key read the map, and wrote over it."""
+    token = begun(server.service, "r")
+    begun(server.service, "stranger", "strange")
+    theirs = MapRow("their map", "stranger", "inc", "map", 3, created=NOW)
+    server.write(theirs, FlowRunRow("their run", "etl", "by-hand", states.COMPLETED, created=NOW))
+    key = server.key("r", token)
+    with closing(server.remote(key)) as remote:
+        for id in ("their map", "their run"):
+            with pytest.raises(ServiceError, match=f"'{id}' is the id of another"):
+                remote.orders.add([NewOrder("etl/daily", run=id)])
+    assert server.call(key, "reasons", maps=["their map"])[0] == 403
+
+
+def test_a_run_with_the_id_of_a_map_is_not_its_owner(server: Server) -> None:
+    """Where such an order is in the record already, made before the map or by an older server."""
+    token = begun(server.service, "r")
+    begun(server.service, "stranger", "strange")
+    twin = begun(server.service, "twin", by="run r")
+    server.write(MapRow("twin", "stranger", "inc", "map", 3, created=NOW))
+    assert server.call(server.key("r", token), "reasons", maps=["twin"])[0] == 403
+    with server.driver("twin", twin) as its:
+        its.append([MapRow("twin", "stranger", "overwritten", "map", 3, created=NOW)])
+        its.flush(1)
+    assert [map.task for map in server.records.maps("stranger")] == ["inc"]
 
 
 # -- slots of limits ---------------------------------------------------------------------------------------------------

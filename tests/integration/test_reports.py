@@ -11,6 +11,7 @@ import pytest
 from anabranch import ProcessRunner, flow, settings, task
 from anabranch import report as report_of
 from anabranch import session as sessions
+from anabranch.core.errors import RecordRefused
 from anabranch.session import Session
 from tests.integration.commands import alone, run
 
@@ -63,6 +64,20 @@ def ran(n: int, naps: int = 0) -> Report:
     with ProcessRunner(2) as runner:
         assert mapped.with_options(runner=runner)(n, naps, return_state=True).is_completed()
     return report_of()
+
+
+def test_a_driver_that_may_list_no_runs_reports_on_its_own_run(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any, **__: Any) -> Any:
+        raise RecordRefused("flow_runs is for people")
+
+    @flow
+    def reporting() -> list[str]:
+        return [map.label for map in report_of()._figures.maps] if task(nap).map(range(3)).result() else []
+
+    monkeypatch.setattr(type(sessions.current().records), "flow_runs", refused)
+    assert reporting() == ["nap"]
+    with pytest.raises(RecordRefused):
+        report_of()  # outside of flows no run is meant
 
 
 def test_a_run_of_many_items_has_a_small_page_and_shares_that_add_up(home: Path) -> None:

@@ -14,7 +14,7 @@ from anabranch.core.service import MOST
 from anabranch.records.service import orders as inner_orders
 from anabranch.records.service import schedules as inner_schedules
 from anabranch.records.service.lookups import deployment as find_deployment
-from anabranch.records.service.lookups import lock_known_pool, unknown
+from anabranch.records.service.lookups import known_deployment, lock_known_pool, unknown
 from anabranch.records.service.rows import all_made, made, to_json, values
 
 if TYPE_CHECKING:
@@ -64,6 +64,10 @@ class DirectDeployments:
     def find(self, name: str) -> DeploymentRow | None:
         with self._ledger.read() as db:
             return find_deployment(self._ledger, db, name)
+
+    def known(self, name: str) -> DeploymentRow:
+        with self._ledger.read() as db:
+            return known_deployment(self._ledger, db, name)
 
     def all(self, *, flow: str = "", project: str = "", after: str = "", limit: int = MOST) -> list[DeploymentRow]:
         after_flow, _, after_name = after.rpartition("/")

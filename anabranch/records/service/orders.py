@@ -157,6 +157,7 @@ def _sorted_out(
     """Return the answer to each order, and those that are new, each with an id and a name."""
     given = [one.run for one in orders if one.run]
     there = {row[0] for row in db.execute(ledger.sql["known_orders"], (json.dumps(given),))} if given else set()
+    _check_free(ledger, db, [id for id in given if id not in there])
     by_key = _by_key(ledger, db, [(known[one.deployment].id, one.key) for one in orders if one.key])
     answers, new = [], []
     for one in orders:
@@ -172,6 +173,13 @@ def _sorted_out(
         new.append(one)
         answers.append(Ordered(one.run, True))
     return answers, new
+
+
+def _check_free(ledger: Ledger, db: Connection, ids: Sequence[str]) -> None:
+    """See that ids for new runs are of nothing else: a run with the id of a map would own that map."""
+    taken = db.execute(ledger.sql["taken_ids"], {"ids": json.dumps(ids)}).fetchone() if ids else None
+    if taken is not None:
+        raise ServiceError(f"no run is ordered: {taken[0]!r} is the id of another run or map; leave the id out")
 
 
 def _by_key(ledger: Ledger, db: Connection, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:

@@ -23,6 +23,12 @@ WHERE deployment IN (SELECT value FROM json_each(:deployments)) AND order_key IN
 -- Which of these runs (a JSON list) have an order.
 SELECT run FROM orders WHERE run IN (SELECT value FROM json_each(?));
 
+-- name: taken_ids
+-- Which of these ids (a JSON list) a map or a run has already.
+SELECT id FROM maps WHERE id IN (SELECT value FROM json_each(:ids))
+UNION ALL
+SELECT id FROM flow_runs WHERE id IN (SELECT value FROM json_each(:ids));
+
 -- name: add_state
 -- A state change of a flow run.
 INSERT INTO transitions (run, idx, attempt, state, state_name, message, at) VALUES (?, ?, ?, ?, ?, ?, ?);

@@ -143,6 +143,10 @@ class RemoteDeployments:
     def find(self, name: str) -> DeploymentRow | None:
         return _found(self.door, DeploymentRow, "/deployments/one", name=name)
 
+    def known(self, name: str) -> DeploymentRow:
+        found: DeploymentRow = self.door.ask(DeploymentRow, "GET", "/deployments/one", name=name)
+        return found
+
     def all(self, *, flow: str = "", project: str = "", after: str = "", limit: int = MOST) -> list[DeploymentRow]:
         given = {"flow": flow, "project": project, "after": after, "limit": min(limit, MOST)}
         return _rows(self.door, DeploymentRow, "/deployments", **given)

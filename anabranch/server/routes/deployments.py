@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from anabranch.core.access import AGENT, EDITOR, OPERATOR, RUN, VIEWER
 from anabranch.core.deployments import DeploymentRow, ProjectRow, RevisionRow
+from anabranch.core.errors import ServiceError
 from anabranch.records.service.requests import Apply, Pause
 from anabranch.server.declared import Routes
 from anabranch.server.pages import Limit
@@ -31,10 +32,10 @@ def every(
 @ROUTES.add("GET", "/one", VIEWER, AGENT, RUN)
 def one(name: str, service: ServiceHere) -> DeploymentRow:
     """Return a deployment by id or "flow/name"."""
-    found = service.deployments.find(name)
-    if found is None:
-        raise NotFound(f"there is no deployment {name!r}")
-    return found
+    try:
+        return service.deployments.known(name)
+    except ServiceError as error:  # it names the nearest
+        raise NotFound(str(error)) from None
 
 
 @ROUTES.add("DELETE", "/one", EDITOR)

@@ -9,7 +9,7 @@ import pytest
 
 from anabranch.core import states
 from anabranch.core.deployments import DeploymentRow
-from anabranch.core.errors import RecordsError, UnreachableError
+from anabranch.core.errors import RecordRefused, RecordsError, UnreachableError
 from anabranch.core.runs import FlowRunRow
 from anabranch.serving import ordered_runs
 from anabranch.serving.ordered_runs import PATIENCE, OrderedRun
@@ -59,3 +59,10 @@ def test_a_record_that_stays_away_is_told(run: Any) -> None:
     with pytest.raises(RecordsError, match="no answer"):
         one.wait()
     assert PATIENCE < one._clock.monotonic() < 2 * PATIENCE
+
+
+def test_a_refusal_is_told_at_once(run: Any) -> None:
+    one = run(RUNNING, RecordRefused("the key of run a does not read what is of r"))
+    with pytest.raises(RecordRefused, match="does not read"):
+        one.wait()
+    assert one._clock.monotonic() < 1

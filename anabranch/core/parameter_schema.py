@@ -100,7 +100,7 @@ class _Types:
 
     def __init__(self, definitions: Mapping[str, Any]) -> None:
         self._definitions = definitions
-        self._open: tuple[str, ...] = ()
+        self._made: dict[str, Any] = {}  # by definition, each made once: nested ones are as many as there are paths
 
     def of(self, rule: Any) -> Any:
         if not isinstance(rule, dict):
@@ -135,7 +135,8 @@ class _Types:
         if "prefixItems" in rule:
             return tuple[tuple(self.of(one) for one in rule["prefixItems"])]  # type: ignore[misc]
         inner = self.of(rule.get("items", {}))
-        return set[inner] if rule.get("uniqueItems") and typing.get_origin(inner) is None else list[inner]  # type: ignore[valid-type]
+        of = getattr(inner, "__value__", inner)  # what a definition stands for
+        return set[inner] if rule.get("uniqueItems") and typing.get_origin(of) is None else list[inner]  # type: ignore[valid-type]
 
     def _object(self, rule: Mapping[str, Any]) -> Any:
         from pydantic import ConfigDict, Field, create_model
@@ -152,8 +153,11 @@ class _Types:
         return create_model(title, __config__=ConfigDict(extra=extra), **members)  # type: ignore[call-overload]
 
     def _defined(self, name: str) -> Any:
-        if name in self._open or name not in self._definitions:  # a type within itself is checked one level deep
-            return Any
-        inner = _Types(self._definitions)
-        inner._open = (*self._open, name)
-        return inner.of(self._definitions[name])
+        from typing_extensions import TypeAliasType
+
+        if name not in self._made:
+            self._made[name] = Any  # while it is made: a type within itself is checked one level deep
+            kind = self.of(self._definitions.get(name))
+            # What is no class would be written out at each place that names it.
+            self._made[name] = kind if isinstance(kind, type) or kind is Any else TypeAliasType(name, kind)
+        return self._made[name]

@@ -112,8 +112,8 @@ class ServiceDatabase(Database, Protocol):
         ...
 
     @property
-    def begin(self) -> str:
-        """The statement that begins a transaction that writes."""
+    def begin(self) -> tuple[str, ...]:
+        """The statements that begin a transaction that writes."""
         ...
 
     def patient(self) -> Connection:

@@ -82,7 +82,6 @@ class Server:
     sql = SQL
     errors = (psycopg.Error,)
     one_writer = False
-    begin = "BEGIN"
 
     def __init__(self, address: str) -> None:
         self.name = secrets.without_login(address)
@@ -211,10 +210,14 @@ class Server:
 
     # -- statements ------------------------------------------------------------------------------
 
+    @property
+    def begin(self) -> tuple[str, ...]:
+        # A process that is stopped in a transaction, or loses its host, would keep its locks for ever.
+        return "BEGIN", f"SET LOCAL idle_in_transaction_session_timeout = {_MOST_IDLE}"
+
     @contextmanager
     def transaction(self, connection: Any) -> Iterator[None]:
-        # A process that is stopped in here, or loses its host, would keep its locks for ever.
-        connection.execute(f"BEGIN; SET LOCAL idle_in_transaction_session_timeout = {_MOST_IDLE}")
+        connection.execute("; ".join(self.begin))
         try:
             yield
             number = connection.execute("SELECT txid_current()").fetchone()

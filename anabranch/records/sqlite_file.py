@@ -46,7 +46,7 @@ class SqliteFile:
     sql = SQL
     errors = (sqlite3.Error,)
     one_writer = True
-    begin = "BEGIN IMMEDIATE"
+    begin = ("BEGIN IMMEDIATE",)
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -155,7 +155,7 @@ def opened(path: Path, timeout: float = _PATIENCE) -> Iterator[sqlite3.Connectio
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     """Hold the write lock; commit at the end of the block, or roll back after an exception."""
-    connection.execute(SqliteFile.begin)
+    connection.execute(*SqliteFile.begin)
     try:
         yield
         connection.execute("COMMIT")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import json
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from anabranch.core import parameter_schema
 from anabranch.core.deployments import DeploymentRow, ScheduleRow
 from anabranch.core.errors import ServiceError
 from anabranch.core.orders import NewOrder, Pool
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.postgres
 WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+SCHEMA = {"properties": {"size": {"type": "integer"}}}
+DEFAULT = "SELECT name FROM work_pools WHERE name = 'default'"
 POOL = "UPDATE work_pools SET turn = turn + 1 WHERE name = 'default'"
 
 
@@ -68,6 +72,46 @@ def test_a_deployment_that_is_deleted_meanwhile_gets_no_order(service: Service, 
     other.execute(POOL)
     found = meanwhile(other, "DELETE FROM deployments", lambda: service.orders.add([NewOrder("etl/daily")]))
     assert "no deployment 'etl/daily'" in str(found)
+    assert service.orders.all() == []
+
+
+def test_an_order_of_a_deployment_that_moves_meanwhile_locks_the_pool_that_it_waits_in(
+    service: Service, other: Any
+) -> None:
+    service.pools.put(Pool("gpu"))
+    service.deployments.apply(DeploymentRow("", "etl", "daily"))
+    turn = "SELECT turn FROM work_pools WHERE name = 'gpu'"
+    before = other.execute(turn).fetchone()[0]
+    other.execute("BEGIN")
+    other.execute(POOL)
+    meanwhile(other, "UPDATE deployments SET pool = 'gpu'", lambda: service.orders.add([NewOrder("etl/daily")]))
+    assert [order.pool for order in service.orders.all()] == ["gpu"]
+    assert other.execute(turn).fetchone()[0] > before
+
+
+def test_parameters_are_checked_while_no_pool_is_locked(
+    service: Service, other: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A check may take long, and nobody can claim of a pool that is locked."""
+    free: list[object] = []
+
+    def check(*_given: object, **_more: object) -> None:
+        free.append(other.execute(f"{DEFAULT} FOR UPDATE SKIP LOCKED").fetchall())
+
+    service.deployments.apply(DeploymentRow("", "etl", "daily", document={"parameter_schema": SCHEMA}))
+    monkeypatch.setattr(parameter_schema, "check", check)
+    service.orders.add([NewOrder("etl/daily", parameters={"size": 3})])
+    assert free == [[("default",)]]
+
+
+def test_parameters_are_checked_again_where_the_deployment_changes_meanwhile(service: Service, other: Any) -> None:
+    service.deployments.apply(DeploymentRow("", "etl", "daily", document={"parameter_schema": SCHEMA}))
+    other.execute("BEGIN")
+    other.execute(POOL)
+    changed = {"parameter_schema": {"properties": {"size": {"type": "integer", "maximum": 2}}}}
+    change = f"UPDATE deployments SET revision = 2, document = '{json.dumps(changed)}'"
+    order = NewOrder("etl/daily", parameters={"size": 3})
+    assert "less than or equal to 2" in str(meanwhile(other, change, lambda: service.orders.add([order])))
     assert service.orders.all() == []
 
 

@@ -152,6 +152,7 @@ def taking(ledger: Ledger, agent: Agent, runs: Sequence[str]) -> list[Asked]:
     statements: list[Asked] = []
     if runs:
         what = {"agent": agent.id, "kind": agent.kind, "now": now, "until": now + LEASE, "runs": json.dumps(runs)}
+        what["pool"] = agent.pool
         statements.append((ledger.sql["claim_orders"], what))
     if now - agent.seen > BEAT:
         statements.append((ledger.sql["hear_agent"], (now, agent.id)))

@@ -21,7 +21,7 @@ class Exchange:
 
     def ask(self, statements: Sequence[Asked]) -> list[list[Any]]:
         """Execute statements in order; returns the rows of each, which sees what is committed when it begins."""
-        begin: list[Asked] = [] if self._open else [(self._database.begin, ())]
+        begin: list[Asked] = [] if self._open else [(sql, ()) for sql in self._database.begin]
         self._open = True
         return self._database.together(self._connection, [*begin, *statements])[len(begin) :]
 

@@ -67,16 +67,16 @@ class Locked:
 
 
 def lock(ledger: Ledger, db: Connection, run: str, *, turn: bool = True) -> Locked | None:
-    """Lock the pool of an order, then the order, until the transaction ends.
+    """Lock the pool of an order, then the order, until the transaction ends; the pool of its deployment as well.
 
     Args:
         turn: whether agents of the pool are to look again.
     """
-    pool = db.execute(ledger.sql["pool_of_order"], (run,)).fetchone()
-    if pool is None:
+    pools = db.execute(ledger.sql["pools_of_order"], (run,)).fetchone()
+    if pools is None:
         return None
-    if turn:
-        ledger.lock_pool(db, pool[0])
+    for pool in sorted(set(pools)) if turn else ():
+        ledger.lock_pool(db, pool)
     return locked(ledger, db, run)
 
 
@@ -112,12 +112,14 @@ def back(ledger: Ledger, db: Connection, order: Locked, reason: str, due: float 
         end(ledger, db, order, CANCELLED, "its deployment was deleted")
         return
     token = max(order.token, order.run_token)
+    _lock_home(ledger, db, order)
     _move(ledger, db, order, OrderState.WAITING, order.due if due is None else due, token, order.recoveries, reason)
 
 
 def again(ledger: Ledger, db: Connection, order: Locked, reason: str, due: float, recoveries: int) -> None:
     """Let an order wait for another driver."""
     token = order.next_token
+    _lock_home(ledger, db, order)
     _move(ledger, db, order, OrderState.WAITING, due, token, recoveries, reason)
     values = {"run": order.run, "state": SCHEDULED, "state_name": state_name(SCHEDULED), "message": reason}
     db.execute(ledger.sql["wait_ordered_run"], {**values, "token": token})
@@ -129,6 +131,14 @@ def tell(ledger: Ledger, db: Connection, order: Locked, state: int, name: str, m
     values = {"run": order.run, "state": state, "state_name": name, "message": message}
     db.execute(ledger.sql["tell_ordered_run"], values)
     _tell(ledger, db, order, state, message, ledger.now(), name)
+
+
+def _lock_home(ledger: Ledger, db: Connection, order: Locked) -> None:
+    """Lock the pool in which an order is to wait again: a deployment that moves on takes along all that wait there."""
+    held = {order.pool}
+    while (home := db.execute(ledger.sql["pools_of_order"], (order.run,)).fetchone()[1]) not in held:
+        ledger.lock_pool(db, home)
+        held.add(home)
 
 
 def _move(

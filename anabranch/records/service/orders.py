@@ -7,7 +7,6 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from anabranch.core import parameter_schema
 from anabranch.core.errors import ServiceError
 from anabranch.core.orders import LONGEST_PARAMETERS, Order, Ordered, OrderState
 from anabranch.core.runs import FlowRunRow, json_parameters
@@ -15,6 +14,7 @@ from anabranch.core.service import MOST
 from anabranch.core.states import CANCELLED, SCHEDULED
 from anabranch.records.batch import flow_run_values
 from anabranch.records.service import cancelling, collisions, moves
+from anabranch.records.service.fitting import Faults, fault_of, parameter_faults
 from anabranch.records.service.lookups import known_deployment, known_deployments, lock_known_pool
 from anabranch.records.service.rows import made, values
 from anabranch.records.service.standing import standing
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from anabranch.records.service.ledger import Ledger
 
 _FIRST_DUE = 1.0  # claims look for orders that are due after 0
+_NOT_CHECKED: Faults = {}
 _KEY = 3  # the column of an order's key: NULL where it has none
 
 
@@ -40,8 +41,9 @@ class DirectOrders:
 
     def add(self, orders: Sequence[NewOrder]) -> list[Ordered]:
         """Order flow runs; where a deployment has no free slot its rule may cancel some at once."""
+        faults = parameter_faults(self._ledger, orders)
         with self._ledger.write() as db:
-            found = insert(self._ledger, db, orders)
+            found = insert(self._ledger, db, orders, faults)
         self._ledger.bell.ring()
         return found
 
@@ -115,19 +117,25 @@ def of_runs(ledger: Ledger, db: Connection, runs: Sequence[str]) -> list[Order]:
 # -- made --------------------------------------------------------------------------------------------
 
 
-def insert(ledger: Ledger, db: Connection, orders: Sequence[NewOrder]) -> list[Ordered]:
+def insert(
+    ledger: Ledger, db: Connection, orders: Sequence[NewOrder], faults: Faults = _NOT_CHECKED
+) -> list[Ordered]:  # fmt: skip
     """Order flow runs within a transaction that locks their pools; the caller rings the bell after its commit.
+
+    Args:
+        faults: what was found of their parameters before the transaction; others are checked within it.
 
     Raises:
         ParametersRefused: as of `Orders.add`.
         ServiceError: there is no such deployment; or parameters are too large, or no JSON.
     """
-    return insert_known(ledger, db, orders, _known(ledger, db, {order.deployment for order in orders}))
+    return insert_known(ledger, db, orders, _known(ledger, db, {order.deployment for order in orders}), faults)
 
 
 def insert_known(
-    ledger: Ledger, db: Connection, orders: Sequence[NewOrder], known: Mapping[str, DeploymentRow]
-) -> list[Ordered]:
+    ledger: Ledger, db: Connection, orders: Sequence[NewOrder], known: Mapping[str, DeploymentRow],
+    faults: Faults = _NOT_CHECKED,
+) -> list[Ordered]:  # fmt: skip
     """Do the same with deployments that were read, by what orders call them, since their pools were locked."""
     for pool, queue in sorted(
         {(row.pool, one.queue or row.queue) for one in orders for row in [known[one.deployment]]}
@@ -135,7 +143,7 @@ def insert_known(
         db.execute(ledger.sql["enter_queue"], (pool, queue))
     answers, new = _sorted_out(ledger, db, orders, known)
     now = ledger.now()
-    rows = [_rows(one, known[one.deployment], now) for one in new]
+    rows = [_rows(one, known[one.deployment], now, faults) for one in new]
     for query, place in (("enter_run", 0), ("enter_order", 1), ("add_state", 2)):
         ledger.database.many(db, ledger.sql[query], [row[place] for row in rows])
     for id in {known[one.deployment].id: None for one in new if known[one.deployment].collision != "enqueue"}:
@@ -145,10 +153,14 @@ def insert_known(
 
 def _known(ledger: Ledger, db: Connection, names: Iterable[str]) -> dict[str, DeploymentRow]:
     """Return deployments by the names that orders have for them; their pools are locked, so that they stay."""
-    names = set(names)
-    for pool in sorted({row.pool for row in known_deployments(ledger, db, names).values()}):
-        lock_known_pool(ledger, db, pool)
-    return known_deployments(ledger, db, names)  # another may have deleted one before the lock
+    names, held = set(names), set[str]()
+    found = known_deployments(ledger, db, names)
+    while more := {row.pool for row in found.values()} - held:
+        for pool in sorted(more):
+            lock_known_pool(ledger, db, pool)
+        held |= more
+        found = known_deployments(ledger, db, names)  # another may have moved or deleted one before the lock
+    return found
 
 
 def _sorted_out(
@@ -192,13 +204,12 @@ def _by_key(ledger: Ledger, db: Connection, keys: Sequence[tuple[str, str]]) -> 
     return {(id, key): run for id, key, run in db.execute(ledger.sql["runs_of_keys"], sought).fetchall()}
 
 
-def _rows(one: NewOrder, row: DeploymentRow, now: float) -> tuple[Values, Values, Values]:
+def _rows(one: NewOrder, row: DeploymentRow, now: float, faults: Faults) -> tuple[Values, Values, Values]:
     """The rows of a run, its order, and its first state."""
     parameters = {**(row.document.get("parameters") or {}), **one.parameters}
     _check_size(_json(parameters, "parameters", row), row)
-    if not one.schedule and row.document.get("enforce_parameter_schema", True):
-        schema = row.document.get("parameter_schema") or {}
-        parameter_schema.check(schema, parameters, f"deployment {row.full_name!r}")
+    if (fault := fault_of(one, row, faults)) is not None:
+        raise fault
     _json(one.job, "job variables", row)
     if one.due is not None and not math.isfinite(one.due):
         raise ServiceError(f"a run of {row.full_name} cannot be due at {one.due}: it is a time in Unix seconds")

@@ -83,9 +83,12 @@ JOIN flow_runs AS r ON r.id = o.run
 WHERE o.state IN (1, 2) AND (o.pool = :pool OR o.deployment = :deployment)
 ORDER BY o.claimed, o.run;
 
--- name: pool_of_order
--- The pool in which the order of a run is.
-SELECT pool FROM orders WHERE run = ?;
+-- name: pools_of_order
+-- The pool in which the order of a run is, and the one that its deployment has now.
+SELECT o.pool, coalesce(d.pool, o.pool)
+FROM orders AS o
+LEFT JOIN deployments AS d ON d.id = o.deployment
+WHERE o.run = ?;
 
 -- name: lock_order
 -- An order and its run as they stand; nobody else moves the order until the transaction ends.
@@ -98,9 +101,16 @@ LEFT JOIN deployments AS d ON d.id = o.deployment
 WHERE o.run = ?;
 
 -- name: move_order
--- An order is done, or waits again.
+-- An order is done, or waits again: where its deployment has gone to another pool, there, in the deployment's queue.
 UPDATE orders
-SET state = :state, due = :due, token = :token, recoveries = :recoveries, reason = :reason, lease_until = 0,
+SET pool = CASE WHEN :state = 0
+        THEN coalesce((SELECT d.pool FROM deployments AS d WHERE d.id = orders.deployment), pool)
+        ELSE pool END,
+    queue = CASE WHEN :state = 0
+        THEN coalesce(
+            (SELECT d.queue FROM deployments AS d WHERE d.id = orders.deployment AND d.pool <> orders.pool), queue)
+        ELSE queue END,
+    state = :state, due = :due, token = :token, recoveries = :recoveries, reason = :reason, lease_until = 0,
     cancel_by = NULL, driver = '', phase = '', handle = CASE WHEN :state = 0 THEN '' ELSE handle END
 WHERE run = :run;
 

@@ -45,7 +45,9 @@ class Rounds:
         pools = {self._pool: chosen.pool} if chosen.pool else {}
         claims = choosing.told(runs, rows[-len(telling) :], pools) if runs else {}
         return [
-            [claims[run] for run in mine if run in claims] if self._of(chosen, wish) else None
+            [claims[run] for run in mine if run in claims and claims[run].order.agent == wish.agent]
+            if self._of(chosen, wish)
+            else None
             for wish, mine in zip(wishes, chosen.runs, strict=True)
         ]
 

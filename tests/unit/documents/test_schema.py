@@ -86,6 +86,33 @@ def test_further_parameters_where_the_flow_takes_them() -> None:
     parameter_schema.check({}, {"anything": object()}, "it")
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", ["object", "array", "anyOf"])
+def test_definitions_that_name_each_other_often_are_each_made_once(kind: str) -> None:
+    defs: dict[str, Any] = {"d40": {"type": "integer"}}
+    for depth in range(40):
+        inner = {"$ref": f"#/$defs/d{depth + 1}"}
+        defs[f"d{depth}"] = {
+            "object": {"type": "object", "title": "D", "properties": {"a": inner, "b": inner}},
+            "array": {"type": "array", "prefixItems": [inner, inner]},
+            "anyOf": {"anyOf": [{"type": "array", "items": inner}, {"type": "object", "additionalProperties": inner}]},
+        }[kind]
+    nested = {"properties": {"x": {"$ref": "#/$defs/d0"}}, "$defs": defs}
+    with pytest.raises(ParameterTypeError, match="Input should be"):
+        parameter_schema.check(nested, {"x": 3}, "it")
+
+
+def test_a_model_within_itself_is_checked_at_its_first_level() -> None:
+    node = {
+        "type": "object", "title": "Node", "required": ["v"],
+        "properties": {"v": {"type": "integer"}, "next": {"anyOf": [{"$ref": "#/$defs/Node"}, {"type": "null"}]}},
+    }  # fmt: skip
+    own = {"properties": {"x": {"$ref": "#/$defs/Node"}}, "$defs": {"Node": node}}
+    parameter_schema.check(own, {"x": {"v": 1, "next": {"v": 2}}}, "it")
+    with pytest.raises(ParameterTypeError, match=r"x\.v: Input should be a valid integer"):
+        parameter_schema.check(own, {"x": {"v": "a"}}, "it")
+
+
 def test_a_schema_of_other_people_is_taken_as_far_as_it_is_understood() -> None:
     theirs = {
         "type": "object",

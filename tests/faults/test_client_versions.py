@@ -103,6 +103,7 @@ def test_a_frame_of_a_newer_form_is_refused_with_both_versions_10(server: Server
 
 
 @pytest.mark.postgres
+@pytest.mark.nightly("two servers, each with an agent, and ticks a quarter of a minute apart")
 def test_two_versions_of_servers_on_one_postgres_9(postgres_address: str, tmp_path: Path) -> None:
     """Orders come by the older and an agent asks the newer, which is killed then; each tick has one run."""
     servers, made = list[Server](), list[Orders]()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from anabranch.core.errors import RunTakenError
-from anabranch.core.orders import Kill, NewOrder, OrderState, Pool
+from anabranch.core.orders import Kill, NewOrder, OrderState
 from anabranch.core.recovery import BACK_OFF, LONGEST_SILENCE, SILENCE
 from anabranch.core.states import CRASHED, FAILED, SUSPENDED
 from tests.contract.ordering import agent, beat, begin, begun, deploy, hold, order, row_of, states, write
@@ -51,39 +50,6 @@ def test_a_silent_driver_is_dead_and_its_run_is_ordered_again(service: Service, 
     [second] = service.claims.claim("one", 1)
     assert second.order.token > claim.order.token
     begin(service, second, 2)
-
-
-@pytest.mark.parametrize("driver", [False, True])
-def test_a_run_that_comes_back_waits_where_its_deployment_is_now(service: Service, place: Place, driver: bool) -> None:
-    service.pools.put(Pool("new"))
-    if driver:
-        run = begun(service, place).order.run
-    else:
-        deploy(service)
-        [run] = order(service, "f/daily")
-        agent(service)
-        assert len(service.claims.claim("one", 1)) == 1
-    deployed = service.deployments.find("f/daily")
-    assert deployed is not None
-    service.deployments.apply(replace(deployed, pool="new", queue="fast", content_hash="moved"))
-    assert found(service, run).pool == "default", "it holds a slot there"
-    place.clock.advance(SILENCE + 1)
-    done = service.upkeep.reap()
-    assert (done.recovered if driver else done.returned) == [run]
-    mine = found(service, run)
-    assert (mine.state, mine.pool, mine.queue) == (OrderState.WAITING, "new", "fast")
-    place.clock.advance(BACK_OFF)
-    agent(service, "two", pool="new")
-    assert [claim.order.run for claim in service.claims.claim("two", 1)] == [run]
-
-
-def test_a_claim_that_its_agent_leaves_keeps_its_own_queue(service: Service) -> None:
-    deploy(service)
-    [run] = (one.run for one in service.orders.add([NewOrder("f/daily", queue="urgent")]))
-    agent(service)
-    assert len(service.claims.claim("one", 1)) == 1
-    service.claims.leave("one")
-    assert (found(service, run).state, found(service, run).queue) == (OrderState.WAITING, "urgent")
 
 
 def test_a_driver_that_never_beat_is_dead_a_while_after_it_began(service: Service, place: Place) -> None:

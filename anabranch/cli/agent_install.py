@@ -56,7 +56,7 @@ def systemd(write: bool, **asked: Any) -> None:
     if not write:
         click.echo(text, nl=False)
         return
-    name = NAME if asked["pool"] == DEFAULT else f"{NAME}-{asked['pool']}"
+    name = _name_of(asked["pool"])
     file = Path.home() / ".config/systemd/user" / f"{name}.service"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="utf-8")
@@ -89,7 +89,9 @@ def kubernetes(
             "an agent in a cluster asks a server: --records=https://flows.example.org, or `anabranch login` first"
         )
     said = words(kind="kubernetes", **asked)
-    found = manifests(image, said, address, secret, namespace, safe_to_evict=safe_to_evict)
+    found = manifests(
+        _name_of(asked["pool"]), image, said, address, secret, namespace, safe_to_evict=safe_to_evict
+    )  # fmt: skip
     click.echo(yaml.safe_dump_all(found, sort_keys=False), nl=False)
 
 
@@ -112,9 +114,9 @@ Wants=network-online.target
 After=network-online.target
 
 [Service]
-ExecStart={_told(shlex.join(command))}
+ExecStart={_told(shlex.join(command)).replace("$", "$$")}
 WorkingDirectory={_told(str(folder))}
-{"".join(f'Environment="{name}={_told(value)}"{chr(10)}' for name, value in variables.items())}Restart=always
+{"".join(f'Environment="{name}={_quoted(value)}"{chr(10)}' for name, value in variables.items())}Restart=always
 RestartSec=5
 KillMode=process
 
@@ -123,6 +125,16 @@ WantedBy=default.target
 """
 
 
+def _name_of(pool: str) -> str:
+    """Return the name of what is installed: each pool has an agent of its own."""
+    return NAME if pool == DEFAULT else f"{NAME}-{pool}"
+
+
 def _told(text: str) -> str:
-    """Return a text as a unit has it: neither a specifier nor a variable of systemd."""
-    return text.replace("%", "%%").replace("$", "$$")
+    """Return a text as a unit has it: no specifier of systemd. Only a command's `$` has to be doubled as well."""
+    return text.replace("%", "%%")
+
+
+def _quoted(text: str) -> str:
+    """Return a text as it stands between the double quotes of a unit's Environment=."""
+    return _told(text).replace("\\", "\\\\").replace('"', '\\"')

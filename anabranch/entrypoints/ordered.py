@@ -140,7 +140,8 @@ def _sigterm_heard() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if signal.getsignal(signal.SIGTERM) is handle:  # else the user's module has put its own there
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def told_to_end(begun: Begun, message: str) -> None:

@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import importlib.util
 import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.errors import ConfigurationError
@@ -38,7 +39,7 @@ class Limited:
         self._here = here
 
     def __call__(self) -> Any:
-        with _limits(self._threads, "openmp") if self._here else _all(self._threads):
+        with _limits(self._threads, "openmp") if self._here else _ELSEWHERE.limits(self._threads):
             return self._batch()
 
 
@@ -53,16 +54,40 @@ def _limits(threads: int, kind: str | None) -> contextlib.AbstractContextManager
     return block
 
 
-@contextlib.contextmanager
-def _all(threads: int) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in VARIABLES}
-    os.environ.update(dict.fromkeys(VARIABLES, str(threads)))
-    try:
-        with _limits(threads, None):
+class Elsewhere:
+    """The limits of a worker where batches may run side by side: the first sets them, the last puts them back.
+
+    Each with its own would put back what another one has set.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._batches = 0
+        self._kept = contextlib.ExitStack()
+
+    @contextlib.contextmanager
+    def limits(self, threads: int) -> Iterator[None]:
+        with self._lock:
+            if not self._batches:
+                self._kept.callback(_put_back, {name: os.environ.get(name) for name in VARIABLES})
+                os.environ.update(dict.fromkeys(VARIABLES, str(threads)))
+                self._kept.enter_context(_limits(threads, None))
+            self._batches += 1
+        try:
             yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        finally:
+            with self._lock:
+                self._batches -= 1
+                if not self._batches:
+                    self._kept.close()
+
+
+def _put_back(before: dict[str, str | None]) -> None:
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+_ELSEWHERE = Elsewhere()

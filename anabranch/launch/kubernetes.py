@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 KIND = "kubernetes"
 _EXPLAINED = 20  # jobs a look, of which events are asked for
-_LATE = 3.0  # seconds for a job whose request was interrupted on its way
+_LATE = 3.0  # seconds for a job to come, when its request was interrupted
 
 
 class Place(NamedTuple):
@@ -250,7 +250,7 @@ class KubernetesLauncher:
 
 
 def _taken_back(api: KubernetesApi, namespace: str, label: str) -> str:
-    """Delete a job whose request was interrupted, also one that comes a moment later; returns what is to be said."""
+    """Delete a job after an interrupted request, also one that comes a moment later; returns what is to be said."""
     labels, end = f"{JOB_LABEL}={label}", time.monotonic() + _LATE
     by_hand = f"`kubectl delete jobs -n {namespace} -l {labels}`"
     try:

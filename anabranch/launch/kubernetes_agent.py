@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from anabranch.kubernetes.names import dns_name
 from anabranch.kubernetes.ours import OWNER, OWNER_NAME, STAYS, locked_down, not_root
 
 NAME = "anabranch-agent"
+INSTANCE = "app.kubernetes.io/instance"
 # As the chart's role for drivers that submit jobs: what looking at jobs asks for, and nothing more.
 _RULES = [
     {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create", "get", "list", "delete"]},
@@ -16,9 +18,14 @@ _RULES = [
 
 
 def manifests(
-    image: str, words: list[str], address: str, secret: str, namespace: str, *, safe_to_evict: bool = False
+    name: str, image: str, words: list[str], address: str, secret: str, namespace: str, *, safe_to_evict: bool = False
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Return the account, the role, its binding and the Deployment of an agent."""
+    """Return the account, the role and its binding, which all agents share, and the Deployment of this one.
+
+    Args:
+        name: of the Deployment; another one with this name is replaced.
+    """
+    name = dns_name(name)
     labels = {"app.kubernetes.io/name": NAME, OWNER: OWNER_NAME}
     meta = {"name": NAME, "namespace": namespace, "labels": labels}
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": NAME}
@@ -28,10 +35,10 @@ def manifests(
         "envFrom": [{"secretRef": {"name": secret, "optional": True}}], "securityContext": locked_down(),
     }  # fmt: skip
     pod = {
-        "metadata": {"labels": dict(labels), **({} if safe_to_evict else {"annotations": dict(STAYS)})},
+        "metadata": {"labels": {**labels, INSTANCE: name}, **({} if safe_to_evict else {"annotations": dict(STAYS)})},
         "spec": {"serviceAccountName": NAME, "securityContext": not_root(), "containers": [container]},
     }  # fmt: skip
-    selector = {"matchLabels": {"app.kubernetes.io/name": NAME}}
+    selector = {"matchLabels": {INSTANCE: name}}
     rbac = "rbac.authorization.k8s.io/v1"
     return [
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta},
@@ -41,7 +48,7 @@ def manifests(
             "subjects": [{"kind": "ServiceAccount", "name": NAME, "namespace": namespace}],
         },
         {
-            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta,
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {**meta, "name": name},
             "spec": {"replicas": 1, "selector": selector, "template": pod},
         },
     ]  # fmt: skip

@@ -146,6 +146,7 @@ LAZY: dict[str, list[str]] = {
     # ours, but dear
     "pydantic": ["compat/*", "core/*", "documents/parameters.py", "settings.py"],
     "pydantic_core": ["compat/*"],
+    "typing_extensions": ["core/parameter_schema.py"],  # pydantic's own: it is there where that is
     "rich": ["display/*", "logs.py"],
     # optional
     "IPython": ["display/*"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,13 +10,12 @@ import yaml
 from click.testing import CliRunner
 
 from anabranch.cli import cli
+from anabranch.cli.agent_install import unit
 from anabranch.core.errors import AnabranchError
 from anabranch.kubernetes.ours import STAYS
 from tests.integration.test_cli_service import service, told
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from anabranch.core.service import Service
 
 __all__ = ["service"]
@@ -94,6 +94,16 @@ def test_an_agent_of_a_cluster_is_a_deployment_with_a_role_of_its_own() -> None:
     }  # fmt: skip
 
 
+def test_agents_of_two_pools_are_two_deployments_in_one_namespace() -> None:
+    first, second = (
+        manifests("--records", "https://flows.test", "-p", pool)["Deployment"] for pool in ("default", "gpu")
+    )
+    assert (first["metadata"]["name"], second["metadata"]["name"]) == ("anabranch-agent", "anabranch-agent-gpu")
+    selected = second["spec"]["selector"]["matchLabels"]
+    assert selected.items() <= second["spec"]["template"]["metadata"]["labels"].items()
+    assert not selected.items() <= first["spec"]["template"]["metadata"]["labels"].items()
+
+
 def test_an_agent_of_a_cluster_asks_a_server() -> None:
     assert "--records=https://flows.example.org" in refused("agent", "install", "kubernetes", "--image", "r/agent:1")
 
@@ -123,3 +133,10 @@ def test_an_agent_of_this_machine_is_a_unit_whose_end_leaves_its_drivers(tmp_pat
     assert file.read_text() == text
     assert f"{file} is written" in said
     assert "systemctl --user enable --now anabranch-agent-gpu" in said
+
+
+def test_a_unit_has_its_home_as_it_is() -> None:
+    """systemd reads no `$` in Environment=, and ends a text at a quote."""
+    text = unit(["python"], Path('/a$b"c\\d%'), "", Path("/w$"))
+    assert 'Environment="ANABRANCH_HOME=/a$b\\"c\\\\d%%"' in text.splitlines()
+    assert "WorkingDirectory=/w$" in text.splitlines()

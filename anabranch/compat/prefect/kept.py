@@ -72,10 +72,19 @@ class Kept:
 
     def lock(self, key: str, owner: str, seconds: float) -> bool:
         if self.store.lock_manager is not None:
-            return self.store.acquire_lock(key, owner, 0)
+            return self.store.acquire_lock(key, owner, 0) or self._taken_over(key, owner)
         if self.serial:
             raise ConfigurationError(NO_LOCKS)
         return True
+
+    def _taken_over(self, key: str, owner: str) -> bool:
+        """Take the lock of an earlier attempt of the same run: its worker died, and Prefect's locks do not end."""
+        run, _, attempt = owner.rpartition("#")
+        for earlier in (f"{run}#{number}" for number in range(1, int(attempt))):
+            if self.store.is_lock_holder(key, earlier):
+                self.store.release_lock(key, earlier)
+                return self.store.acquire_lock(key, owner, 0)
+        return False
 
     def unlock(self, key: str, owner: str) -> None:
         if self.store.lock_manager is not None and self.store.is_lock_holder(key, owner):

@@ -73,7 +73,7 @@ def test_an_address_without_a_password_is_taken(tools: Tools) -> None:
 
 def test_all_that_is_wrong_is_told_at_once(tools: Tools) -> None:
     told = tools.refused({"server": {"enabled": True}, "flows": {"a": {}}})
-    assert "there is no server" in told
+    assert "this chart does not install" in told
     assert "flows.a wants" in told
 
 

@@ -10,6 +10,7 @@ import pytest
 from anabranch.core.deployments import DeploymentRow, ProjectRow
 from anabranch.core.errors import ServiceError
 from anabranch.core.orders import NewOrder, Pool, Queue
+from tests.contract.ordering import agent
 from tests.contract.services import place, service
 
 if TYPE_CHECKING:
@@ -77,10 +78,12 @@ def test_a_pool_or_queue_that_a_deployment_names_stays(service: Service) -> None
 
 
 def test_a_pool_with_work_stays(service: Service) -> None:
-    """The deployment has moved, its order has not."""
+    """The deployment has moved, and an agent of the old pool has its order."""
     service.pools.put(Pool("gpu"))
     service.deployments.apply(DeploymentRow("", "etl", "daily", pool="gpu"))
     run = service.orders.add([NewOrder("etl/daily")])[0].run
+    agent(service, pool="gpu")
+    assert [claim.order.run for claim in service.claims.claim("one", 1)] == [run]
     service.deployments.apply(DeploymentRow("", "etl", "daily"))
     with pytest.raises(ServiceError, match="1 of its runs is not done"):
         service.pools.delete("gpu")

@@ -68,7 +68,7 @@ def written(block: Block, behind: list[Block]) -> None:
     if collected and not named:
         raise Wrong(f"{block.title}: no later block runs pytest")
     if block.language in PYTHON and not named:
-        done = subprocess.run([sys.executable, block.title], capture_output=True, text=True, timeout=50)
+        done = subprocess.run([sys.executable, block.title], capture_output=True, text=True, timeout=120)
         if done.returncode:
             raise Wrong(f"{block.title} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
 
@@ -124,7 +124,7 @@ def typed(block: Block, page: Path) -> int:
         if re.search(r"\bRUN\b", command):
             command = re.sub(r"\bRUN\b", newest(), command)
         done = subprocess.run(
-            ["bash", "-c", command], capture_output=True, text=True, timeout=50, stdin=subprocess.DEVNULL
+            ["bash", "-c", command], capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL
         )
         printed = f"{done.stdout}{done.stderr}"
         if done.returncode != one.code:
@@ -138,7 +138,7 @@ def typed(block: Block, page: Path) -> int:
 
 def newest() -> str:
     """Return the name of the newest run of a flow."""
-    told = subprocess.run(["anabranch", "runs", "--json"], capture_output=True, text=True, check=True, timeout=50)
+    told = subprocess.run(["anabranch", "runs", "--json"], capture_output=True, text=True, check=True, timeout=120)
     runs: list[dict[str, Any]] = json.loads(told.stdout)["runs"]
     return str(runs[0]["name"])
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 WAITING = "(slurm or kubernetes)"
+AT_ONCE = 3  # with more on two processors Ray does not start in its time
 MINUTE = 60.0
 POLL = 0.2
 PERCENT = re.compile(r"\[ *(\d+)%\]")
@@ -106,9 +107,11 @@ def run(commands: Sequence[tuple[Part, Sequence[str]]], tell: Callable[[str], No
     """Run all parts to their ends; returns 0 if each has passed, else the code of one that has not."""
     codes: list[int] = []
     ends: list[str] = []
-    open_parts = [Running(part, command) for part, command in commands]
+    waiting, open_parts = list(commands), list[Running]()
     due = time.monotonic() + MINUTE
-    while open_parts:
+    while open_parts or waiting:
+        while waiting and len(open_parts) < AT_ONCE:
+            open_parts.append(Running(*waiting.pop(0)))
         for one in [one for one in open_parts if one.process.poll() is not None]:
             open_parts.remove(one)
             codes.append(one.process.returncode)

@@ -162,8 +162,8 @@ UPDATE work_pools SET turn = turn + 1
 WHERE name IN (SELECT pool FROM orders WHERE run = ? AND token = ? AND state IN (1, 2));
 
 -- name: end_order
--- The order of a run that its driver has ended, unless another driver has the order now. It is claimed alone where the
--- records were restored from a backup that was made before the driver began.
+-- The order of a run that its driver has ended, unless another driver has the order now.
+-- It is claimed alone where the records were restored from a backup that was made before the driver began.
 UPDATE orders SET state = 3, cancel_by = NULL WHERE run = ? AND token = ? AND state IN (1, 2);
 
 -- name: maps
@@ -305,8 +305,8 @@ WHERE state IN (SELECT value FROM json_each(?))
 SELECT pool FROM orders WHERE run = ? AND state < 3;
 
 -- name: end_run
--- End a run that nobody drives, unless it has ended meanwhile or its driver gave a sign of life. The run of an open
--- order is its agent's to judge: the last rows of a driver that is gone may be on their way.
+-- End a run that nobody drives, unless it has ended meanwhile or its driver gave a sign of life.
+-- The run of an open order is its agent's to judge: the last rows of a driver that is gone may be on their way.
 UPDATE flow_runs
 SET state = :state, state_name = :state_name, message = :message, ended = :now
 WHERE id = :id AND attempt = :attempt AND pid = :pid AND pid_started = :pid_started

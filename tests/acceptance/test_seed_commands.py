@@ -16,6 +16,7 @@ import pytest
 
 from anabranch.settings import load
 from tests.beds import free_ports
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -91,6 +92,7 @@ def test_seed_004_server_start(shell: Shell) -> None:
     assert "default: 4200" in " ".join(shell.typed("server", "start", "--help").split())
     with shell.going("server", "start", "--port", str(free_ports(23000, 1))) as server:
         server("at http://127.0.0.1:")
+        until(lambda: (shell.folder / "home" / "server.json").exists(), "the server tells where it is")
         assert "serves at http://127.0.0.1:" in shell.typed("server", "status")
 
 

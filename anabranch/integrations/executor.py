@@ -119,6 +119,11 @@ class Executor(concurrent.futures.Executor):
         """How many calls run at once now."""
         return max(1, self._lane.slots)
 
+    @property
+    def all_slots(self) -> int:
+        """How many calls run at once when all workers are up that are known to come."""
+        return max(self.slots, self._lane.maximum or 0)
+
     _max_workers = slots  # by this name other libraries ask for it
 
     @property

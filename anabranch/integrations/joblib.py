@@ -78,7 +78,7 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
         if n_jobs is None or _elsewhere():
             return 1
         executor = self._on()
-        every = executor.slots
+        every = executor.all_slots  # those of the first moment may be one: a Ray starts its workers one by one
         if n_jobs < 0:
             most = min(every, usable_cpus()) if executor.in_process else every
             return max(most + 1 + n_jobs, 1)

@@ -24,10 +24,7 @@ MAKE: dict[str, Callable[[], Any]] = {
 }
 
 
-ON_RAY = pytest.param("ray", marks=pytest.mark.nightly("it fails: joblib counts one slot while Ray's actors start"))
-
-
-@pytest.fixture(params=["dask", ON_RAY])
+@pytest.fixture(params=list(MAKE))
 def runner(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
     one = MAKE[request.param]()
     with made("thread", tmp_path) as session, placed(session), one:

@@ -79,7 +79,9 @@ class Kept:
 
     def _taken_over(self, key: str, owner: str) -> bool:
         """Take the lock of an earlier attempt of the same run: its worker died, and Prefect's locks do not end."""
-        run, _, attempt = owner.rpartition("#")
+        run, mark, attempt = owner.rpartition("#")
+        if not mark:
+            return False  # a transaction's: it has no attempts
         for earlier in (f"{run}#{number}" for number in range(1, int(attempt))):
             if self.store.is_lock_holder(key, earlier):
                 self.store.release_lock(key, earlier)

@@ -26,3 +26,10 @@ def test_a_later_attempt_takes_the_lock_that_died_with_the_worker_of_an_earlier_
     assert not store.lock("key", "run#2", 60.0)  # an earlier attempt that wakes takes nothing back
     store.unlock("key", "run#3")
     assert store.lock("key", "other#2", 60.0)
+
+
+def test_an_owner_without_attempts_waits_for_another_one(tmp_path: Path) -> None:
+    """As blocks of transactions do."""
+    store = kept(tmp_path)
+    assert store.lock("key", "0af3", 60.0)
+    assert not store.lock("key", "77e1", 60.0)

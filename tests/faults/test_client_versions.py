@@ -123,7 +123,8 @@ def test_two_versions_of_servers_on_one_postgres_9(postgres_address: str, tmp_pa
         older.agent()
         servers[1].kill()  # the older goes on with what the newer had
         before = newer.effects().count("effect 1000")
-        until(lambda: newer.effects().count("effect 1000") > before)
+        # A lease of the services' steps has to end, and a tick to come and its driver to start.
+        until(lambda: newer.effects().count("effect 1000") > before, older.service.orders.all, seconds=200)
         older.no_more("counts")
         until(lambda: not older.service.orders.all(), older.service.orders.all)
         servers[1].start()

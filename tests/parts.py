@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ WAITING = "(slurm or kubernetes)"
 AT_ONCE = 3  # with more on two processors Ray does not start in its time
 MINUTE = 60.0
 POLL = 0.2
+STOPPED = 130  # the code of a suite that Ctrl-C kept from starting all its parts, as a shell's
 PERCENT = re.compile(r"\[ *(\d+)%\]")
 CLOSING = re.compile(r"^=*\s*((?:\d+ \w+|no tests ran).* in [\d.]+s.*?)\s*=*$")
 
@@ -103,15 +105,23 @@ def standing(lines: str) -> str:
     return f"{found[-1] if found else 0} %"
 
 
-def run(commands: Sequence[tuple[Part, Sequence[str]]], tell: Callable[[str], None]) -> int:
-    """Run all parts to their ends; returns 0 if each has passed, else the code of one that has not."""
+def run(commands: Sequence[tuple[Part, Sequence[str]]], tell: Callable[[str], None], stopped: threading.Event) -> int:
+    """Run all parts to their ends; returns 0 if each has passed, else the code of one that has not.
+
+    Args:
+        stopped: once it is set, no part starts; those that never did count as not passed.
+    """
     codes: list[int] = []
     ends: list[str] = []
     waiting, open_parts = list(commands), list[Running]()
     due = time.monotonic() + MINUTE
     while open_parts or waiting:
-        while waiting and len(open_parts) < AT_ONCE:
+        while waiting and len(open_parts) < AT_ONCE and not stopped.is_set():
             open_parts.append(Running(*waiting.pop(0)))
+        if stopped.is_set() and waiting:
+            codes.append(STOPPED)
+            ends += [f"not started ({part.name})" for part, _ in waiting]
+            waiting.clear()
         for one in [one for one in open_parts if one.process.poll() is not None]:
             open_parts.remove(one)
             codes.append(one.process.returncode)
@@ -128,8 +138,10 @@ def run(commands: Sequence[tuple[Part, Sequence[str]]], tell: Callable[[str], No
 
 
 def main(marks: str, words: Sequence[str]) -> int:
-    signal.signal(signal.SIGINT, lambda *_: None)  # it goes to all parts, and each prints what it has found
-    return run([(part, part.command(marks, words)) for part in PARTS], lambda text: print(text, flush=True))
+    stopped = threading.Event()
+    # Ctrl-C goes to the parts under way, too, and each prints what it has found; those that wait must not start then.
+    signal.signal(signal.SIGINT, lambda *_: stopped.set())
+    return run([(part, part.command(marks, words)) for part in PARTS], lambda text: print(text, flush=True), stopped)
 
 
 if __name__ == "__main__":

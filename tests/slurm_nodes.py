@@ -19,13 +19,13 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.beds import free_ports
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +61,7 @@ class SlurmNodes:
             f"{kept}SlurmctldPort={base}\nSlurmdSpoolDir={folder}/spool-%n\nSlurmdPidFile={folder}/%n.pid\n"
             "SlurmdTimeout=10\nGresTypes=gpu\nPreemptType=preempt/partition_prio\nPreemptMode=REQUEUE\n"
             f"{''.join(nodes)}"
-            "PartitionName=main Nodes=ALL Default=YES PriorityTier=1 GraceTime=60 State=UP\n"
+            "PartitionName=main Nodes=ALL Default=YES PriorityTier=1 GraceTime=300 State=UP\n"
             "PartitionName=urgent Nodes=ALL PriorityTier=10 PreemptMode=OFF State=UP\n"
         )
         (folder / "gres.conf").write_text("Name=gpu File=/dev/null\nName=gpu File=/dev/zero\n")
@@ -125,11 +125,12 @@ class SlurmNodes:
 
     def wait_for(self, name: str, state: str) -> None:
         """Wait until a node is in a state, as sinfo names it."""
-        end = time.monotonic() + PATIENCE
-        while self.state(name) != state:
-            if time.monotonic() > end:
-                pytest.fail(f"node {name} is {self.state(name)!r}, not {state!r}:\n{self.log()}")
-            time.sleep(0.2)
+        until(
+            lambda: self.state(name) == state,
+            lambda: f"node {name} {self.state(name)!r}, not {state!r}:\n{self.log()}",
+            seconds=PATIENCE,
+            pause=0.2,
+        )
 
     def log(self) -> str:
         return "\n".join(file.read_text(errors="replace")[-2000:] for file in self.folder.glob("*.log"))

@@ -26,10 +26,15 @@ def until(
     while not (found := condition()):
         if time.monotonic() >= end:
             what = told if isinstance(told, str) and told else _source(condition)
-            shown = f"; there is {told()!r}" if callable(told) else ""
+            shown = f"; there is {_readable(told())}" if callable(told) else ""
             raise AssertionError(f"waited {seconds:g} s in vain for: {what}{shown}")
         time.sleep(pause)
     return found
+
+
+def _readable(there: object) -> str:
+    """The lines of a log stay lines."""
+    return there if isinstance(there, str) and "\n" in there else repr(there)
 
 
 def _source(condition: Callable[[], object]) -> str:

@@ -71,12 +71,14 @@ class Looks:
     Attributes:
         most: by pool, the most that were held at once.
         looks: times that the database answered.
+        error: what ended the looks too early; None: nothing did.
     """
 
     def __init__(self, place: str) -> None:
         self._place = place
         self.most: Counter[str] = Counter()
         self.looks = 0
+        self.error: BaseException | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, name="looks at slots")
 
@@ -89,11 +91,22 @@ class Looks:
         self._thread.join(WAIT)
 
     def too_many(self, slots: int) -> list[str]:
-        """Return the pools that had more than so many orders at once; or that nobody has looked."""
+        """Return the pools that had more than so many orders at once; also that nobody looked, or not to the end."""
+        assert not self._thread.is_alive(), f"the last look at {self._place} has not ended within {WAIT:g} s"
         found = [f"{pool} had {most} orders in {slots} slots" for pool, most in self.most.items() if most > slots]
-        return found if self.looks else ["nobody has looked at the slots"]
+        if not self.looks:
+            found.append("nobody has looked at the slots")
+        if self.error is not None:
+            found.append(f"the looks at the slots ended early, by {self.error!r}")
+        return found
 
     def _look(self) -> None:
+        try:
+            self._look_until_over()
+        except BaseException as error:  # who asks for what was seen has to hear that it is not all
+            self.error = error
+
+    def _look_until_over(self) -> None:
         with closing(open_records(self._place)) as records:
             while not self._over.wait(PAUSE):
                 with suppress(RecordsError), records.database.opened() as db:  # type: ignore[union-attr]

@@ -16,7 +16,7 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -194,8 +194,10 @@ class ServiceRound:
         rows = [row for row in self._rows() if row.pid and row.state_name == "Running"]
         if not rows:
             return False
-        with suppress(ProcessLookupError):
+        try:
             os.kill(self.rng.choice(rows).pid, signal.SIGKILL)
+        except ProcessLookupError:  # it has ended meanwhile: nothing was broken
+            return False
         return True
 
     def _kill_server(self) -> bool:

@@ -147,8 +147,11 @@ class Orders:
 
     def shown(self, run: str) -> str:
         """An order, its run, and the end of what its drivers have said."""
-        said = "\n".join(f"{log}:\n{log.read_text()[-2000:]}" for log in (self.home / "jobs").glob(f"{run}*/log"))
-        return f"{self.found(run)}\n{self.row(run)}\n{said}"
+        return f"{self.found(run)}\n{self.row(run)}\n{self.said(run)}"
+
+    def said(self, run: str) -> str:
+        """The end of what a run's drivers have said, as far as their jobs are there."""
+        return "\n".join(f"{log}:\n{log.read_text()[-2000:]}" for log in (self.home / "jobs").glob(f"{run}*/log"))
 
     # -- what they do ----------------------------------------------------------------------------
 

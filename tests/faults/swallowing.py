@@ -16,6 +16,7 @@ class Proxy:
     Attributes:
         port: where it listens.
         swallowed: bytes that went nowhere.
+        asked: the first lines of requests that went nowhere, such as "POST /claims HTTP/1.1".
     """
 
     def __init__(self, server: int) -> None:
@@ -24,6 +25,7 @@ class Proxy:
         self.port = self._listening.getsockname()[1]
         self.address = f"http://127.0.0.1:{self.port}"
         self.swallowed = 0
+        self.asked: list[str] = []
         self._swallows = threading.Event()
         self._loses_answers = threading.Event()
         self._open: set[socket.socket] = set()
@@ -56,8 +58,20 @@ class Proxy:
             except OSError:
                 return
             self._open.add(here)
-            if not self._swallows.is_set():
-                threading.Thread(target=self._connect, args=(here,), daemon=True).start()
+            carry = self._keep if self._swallows.is_set() else self._connect
+            threading.Thread(target=carry, args=(here,), daemon=True).start()
+
+    def _keep(self, here: socket.socket) -> None:
+        """Take what comes by a connection and never answer, also when others are answered again."""
+        with suppress(OSError):
+            while found := here.recv(65_536):
+                self._lose(found)
+
+    def _lose(self, found: bytes) -> None:
+        self.swallowed += len(found)
+        line = found.partition(b"\r\n")[0]
+        if line.endswith(b" HTTP/1.1") and not line.startswith(b"HTTP"):
+            self.asked.append(line.decode())
 
     def _connect(self, here: socket.socket) -> None:
         """Carry what goes by a connection until it has ended; one that has lost any stays open."""
@@ -88,7 +102,7 @@ class Proxy:
             while found := source.recv(65_536):
                 if self._swallows.is_set() or loses.is_set() or lost.is_set():
                     lost.set()
-                    self.swallowed += len(found)
+                    self._lose(found)
                 else:
                     target.sendall(found)
         if not lost.is_set():

@@ -11,6 +11,7 @@ import pytest
 from anabranch.core.deployments import DeploymentRow
 from anabranch.core.orders import NewOrder, OrderState
 from anabranch.records import open_service
+from tests.chaos import service_checks
 from tests.chaos.graphs import graph, numbers, reference
 from tests.chaos.rounds import Round
 from tests.chaos.service_checks import Looks, TickRun, wrong_ticks
@@ -18,6 +19,7 @@ from tests.chaos.service_round import ServiceRound
 from tests.waiting import WAIT, until
 
 if TYPE_CHECKING:
+    from collections import Counter
     from pathlib import Path
 
 ELSEWHERE = [pytest.mark.nightly("rounds on Dask and Ray take minutes"), pytest.mark.timeout(300)]
@@ -96,6 +98,18 @@ def test_a_round_sees_slots_that_are_held_for_a_moment(tmp_path: Path) -> None:
     assert looks.too_many(4) == ["default had 5 orders in 4 slots"]
     assert looks.too_many(5) == []
     assert Looks(place).too_many(5) == ["nobody has looked at the slots"]
+
+
+def test_a_round_hears_of_looks_that_ended_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(db: object) -> Counter[str]:
+        raise KeyError("pool")
+
+    place = str(tmp_path / "records.db")
+    with closing(open_service(place)), Looks(place) as looks:
+        until(lambda: looks.looks)
+        monkeypatch.setattr(service_checks, "held", broken)
+        until(lambda: looks.error)
+    assert looks.too_many(4) == ["the looks at the slots ended early, by KeyError('pool')"]
 
 
 def move(place: str, state: OrderState) -> None:

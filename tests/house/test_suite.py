@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import signal
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,10 +13,12 @@ from typing import Any
 import pytest
 
 import anabranch
+from tests import parts
 from tests.acceptance.far import SAMPLE, WIRE
 from tests.engines import BORROWERS
 from tests.nightly import left_out
-from tests.parts import PARTS, WAITING, Part, run, standing
+from tests.parts import AT_ONCE, PARTS, STOPPED, WAITING, Part, Running, main, run, standing
+from tests.waiting import until
 
 TESTS = Path(__file__).resolve().parents[1]
 ROOT = TESTS.parent
@@ -99,11 +103,11 @@ def test_tests_that_wait_lie_in_the_folders_of_a_part_that_waits() -> None:
     assert [file for file in files if file.parts[0] not in folders(waits=True)] == []
 
 
-def ran(*programs: str) -> tuple[int, list[str]]:
+def ran(*programs: str, stopped: threading.Event | None = None) -> tuple[int, list[str]]:
     """The code of parts that are these programs, and the lines that were told of them."""
     said: list[str] = []
-    parts = [(Part(f"part{n}", ()), [sys.executable, "-c", text]) for n, text in enumerate(programs)]
-    return run(parts, said.append), "\n".join(said).splitlines()
+    named = [(Part(f"part{n}", ()), [sys.executable, "-c", text]) for n, text in enumerate(programs)]
+    return run(named, said.append, stopped or threading.Event()), "\n".join(said).splitlines()
 
 
 def test_what_a_part_prints_stays_together_and_the_closing_lines_come_last() -> None:
@@ -124,6 +128,76 @@ def test_a_part_that_fails_or_runs_nothing_or_dies_fails_the_suite(code: int) ->
     assert found == code
     told = "no tests ran in 0.01s" if code == 5 else f"ended with code {code} and no closing line"
     assert f"{told} (part1)" in lines
+
+
+class Counted(Running):
+    """A part that notes how many were under way when it had started."""
+
+    open = most = 0
+
+    def __init__(self, *words: Any) -> None:
+        super().__init__(*words)
+        Counted.open += 1
+        Counted.most = max(Counted.most, Counted.open)
+
+    def clear(self) -> None:
+        super().clear()
+        Counted.open -= 1
+
+
+def test_no_more_parts_run_at_once_than_a_machine_carries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "Running", Counted)
+    monkeypatch.setattr(Counted, "most", 0)
+    code, _ = ran(*["print('1 passed in 0.01s')"] * (2 * AT_ONCE))
+    assert (code, Counted.open, Counted.most) == (0, 0, AT_ONCE)
+
+
+HELD = """
+import pathlib, time
+place = pathlib.Path({place!r})
+(place / "began{n}").touch()
+while not (place / "gate").exists():
+    time.sleep(0.02)
+print("1 passed in 0.01s")
+"""
+
+
+def test_parts_that_wait_do_not_start_once_the_suite_is_stopped(tmp_path: Path) -> None:
+    stopped = threading.Event()
+
+    def begun() -> list[str]:
+        return sorted(file.name for file in tmp_path.glob("began*"))
+
+    def stop() -> None:
+        try:
+            until(lambda: len(begun()) == AT_ONCE, begun)
+        finally:
+            stopped.set()
+            (tmp_path / "gate").touch()
+
+    stopping = threading.Thread(target=stop)
+    stopping.start()
+    code, lines = ran(*(HELD.format(place=str(tmp_path), n=n) for n in range(2 * AT_ONCE)), stopped=stopped)
+    stopping.join()
+    assert begun() == [f"began{n}" for n in range(AT_ONCE)]
+    assert code == STOPPED
+    assert [line for line in lines if line.startswith("not started")] == [
+        f"not started (part{n})" for n in range(AT_ONCE, 2 * AT_ONCE)
+    ]
+
+
+def test_ctrl_c_stops_the_suite(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(commands: object, tell: object, stopped: threading.Event) -> int:
+        assert not stopped.is_set()
+        signal.raise_signal(signal.SIGINT)
+        return 7 if stopped.is_set() else 0
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(parts, "run", interrupted)
+    try:
+        assert main("", []) == 7
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_part_has_a_home_and_a_folder_for_temporary_files_that_go_with_it() -> None:

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
+import anabranch
 from anabranch.cli import cli
 from anabranch.core.runs import FlowRunRow, ItemBlock, ItemRow, LogRow, MapRow
 from anabranch.core.states import CRASHED, FAILED
 from anabranch.records.sqlite import SqliteRecords
+from tests.house.test_import import HEAVY as SLOW_TO_LOAD
 from tests.integration.commands import MAIN, alone, run
 
 if TYPE_CHECKING:
@@ -91,6 +93,25 @@ def invoke(home: Path) -> Callable[..., Any]:
 # -- help, version, config ---------------------------------------------------------------------------
 
 
+LOADED = """
+import atexit, sys
+atexit.register(lambda: print(*sys.modules, file=sys.stderr))
+from anabranch.cli import main
+main()
+"""
+HEAVY = {*SLOW_TO_LOAD, "json", "logging", "socket", "subprocess"} - {"click"}  # which the command is made with
+
+
+def test_help_loads_none_of_our_rooms_and_nothing_heavy(home: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", LOADED, "--help"], capture_output=True, text=True, check=True)
+    assert "Commands:" in done.stdout
+    loaded = set(done.stderr.split())
+    assert {"anabranch.cli", "click"} <= loaded
+    assert {name.partition(".")[0] for name in loaded} & HEAVY == set()
+    ours = {name.partition(".")[2] for name in loaded if name.startswith("anabranch.")}
+    assert ours - anabranch._MODULES.keys() == {"cli", "core", "core.errors"}
+
+
 def test_help_is_quick_and_lists_the_nouns(home: Path) -> None:
     spent = []  # processor time: how long it takes says how busy the machine is
     for _ in range(3):
@@ -98,7 +119,7 @@ def test_help_is_quick_and_lists_the_nouns(home: Path) -> None:
         done = run("--help")
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(spent) < 0.3
+    assert min(spent) < 1.0  # what it loads, which the test above holds, decides; this is for loops
     for noun in ("config", "demo", "run", "runs", "version"):
         assert f"\n  {noun}" in done.stdout
     assert not home.exists()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tests import waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,11 +18,7 @@ WAIT = 100.0
 
 def until(check: Callable[[], Any], what: str, seconds: float = WAIT) -> Any:
     """What the check gives, once it is true."""
-    end = time.monotonic() + seconds
-    while not (found := check()):
-        assert time.monotonic() < end, what
-        time.sleep(0.2)
-    return found
+    return waiting.until(check, what, seconds=seconds, pause=0.2)
 
 
 def in_queue(name: str) -> list[str]:

@@ -6,11 +6,12 @@ import os
 import shlex
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests import waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,11 +74,7 @@ class Jobs:
 
 
 def until(true: Callable[[], object], log: Callable[[str], str], *jobs: str) -> None:
-    end = time.monotonic() + PATIENCE
-    while not true():
-        if time.monotonic() > end:
-            pytest.fail("\n".join(["it did not happen", *map(log, jobs)]))
-        time.sleep(0.3)
+    waiting.until(true, lambda: "\n".join(map(log, jobs)), seconds=PATIENCE, pause=0.3)
 
 
 def mine(word: str) -> list[int]:

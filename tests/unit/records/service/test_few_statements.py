@@ -18,6 +18,7 @@ from anabranch.records.service.memory import MemoryFile
 from anabranch.scheduling import Interval, rows
 from anabranch.services.schedule import TOGETHER, ScheduleStep
 from anabranch.testing import ManualClock
+from tests.waiting import until
 
 if TYPE_CHECKING:
     import sqlite3
@@ -98,8 +99,7 @@ def test_agents_that_ask_meanwhile_share_the_next_transaction(service: DirectSer
         assert database.held.wait(LONG)
         others = [threads.submit(service.claims.claim, name, 4) for name in names[1:]]
         joining = service._claims._rounds["default"]
-        while len(joining._waiting) < 7:
-            threading.Event().wait(0.001)
+        until(lambda: len(joining._waiting) >= 7)
         database.gate.set()
         claims = [claim for one in (first, *others) for claim in one.result(LONG)]
     assert len({claim.order.run for claim in claims}) == len(claims) == 32

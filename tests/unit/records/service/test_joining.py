@@ -10,6 +10,7 @@ import pytest
 
 from anabranch.core.errors import RecordsError
 from anabranch.records.service.joining import Joining
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,8 +38,7 @@ class Doubling:
 
 
 def waiting(joining: Joining[int, int], count: int) -> None:
-    while len(joining._waiting) < count:
-        pass
+    until(lambda: len(joining._waiting) >= count)
 
 
 def test_what_comes_while_one_is_answered_is_answered_together() -> None:

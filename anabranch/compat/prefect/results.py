@@ -179,12 +179,17 @@ class ResultStore:
 
     read, aread = _read, awaited(_read)
 
+    def found(self, key: str) -> ResultRecord | None:
+        """Return the record of a key without asking for its lock; None where there is none, or its time is over."""
+        try:
+            record = self.record(key)
+            return None if record.over else record
+        except Exception:  # each storage has its own errors for what is not there
+            return None
+
     def _exists(self, key: str) -> bool:
         """Return whether a value is under a key, and still in its time."""
-        try:
-            return not self.record(key).over
-        except Exception:  # each storage has its own errors for what is not there
-            return False
+        return self.found(key) is not None
 
     exists, aexists = _exists, awaited(_exists)
 

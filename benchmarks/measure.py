@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -127,16 +128,32 @@ def tree(pid: int) -> list[int]:
     return found
 
 
-def ticks(pid: int) -> int:
-    """Processor time of a process and its descendants, ended ones too, in ticks of the clock."""
-    total = 0
+def kill_tree(pid: int) -> None:
+    """Kill a process and all its descendants with -9."""
     for one in tree(pid):
         try:
-            fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        total += sum(int(field) for field in fields[11:15])
-    return total
+            os.kill(one, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+def processor_seconds(pid: int) -> float:
+    """Processor time of a process and its descendants, ended ones too."""
+    return sum(sum(_ticks(one)) for one in tree(pid)) / os.sysconf("SC_CLK_TCK")
+
+
+def own_seconds(pid: int) -> float:
+    """Processor time of a process alone; 0 when it is gone."""
+    return sum(_ticks(pid)[:2]) / os.sysconf("SC_CLK_TCK")
+
+
+def _ticks(pid: int) -> list[int]:
+    """A process's time as user and as system, and that of the ones that it has waited for; none when it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+    return [int(field) for field in fields[11:15]]
 
 
 def proportional_bytes(pids: list[int]) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.measure import tree
+from benchmarks.measure import kill_tree
 from benchmarks.service import WAIT, answers, free_port, until
 
 if TYPE_CHECKING:
@@ -64,11 +63,7 @@ class PrefectServer:
 
     def end(self, process: subprocess.Popen[bytes]) -> None:
         """Kill a process and what it has started."""
-        for pid in tree(process.pid):
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        kill_tree(process.pid)
         process.wait(WAIT)
 
     def close(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from benchmarks.measure import tree
+from benchmarks.measure import kill_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -173,11 +172,7 @@ class Postgres:
         if self._process is None:
             return time.monotonic()
         # Each connection's process is in a session of its own, so the group is not all.
-        for pid in tree(self._process.pid):
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        kill_tree(self._process.pid)
         now = time.monotonic()
         self._process.wait(WAIT)
         self._process = None

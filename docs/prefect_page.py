@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from anabranch.compat import lacking, tables
+from anabranch.compat.prefect.absent import Absent
 
 PAGE = Path(__file__).with_name("prefect_names.md")
 NAMES = Path(__file__).with_name("prefect_names.txt")
@@ -116,7 +117,7 @@ def verdict(module: str, name: str) -> str:
     found = getattr(home, name, None)
     if found is None and not hasattr(home, name):
         return ""
-    if type(found).__name__ == "Absent":
+    if isinstance(found, Absent):
         return f"not there: {found.__dict__['_advice']}"
     return DIFFERS.get(f"{module}.{name}") or DIFFERS.get(f"{module}.*") or SAME
 

@@ -10,7 +10,6 @@ import click
 
 from anabranch import serving, settings
 from anabranch.cli import agent_install, service_names, tables
-from anabranch.core.deployments import DEFAULT
 from anabranch.core.picking import RECENT
 
 
@@ -50,15 +49,12 @@ def _start(pool: str, queues: tuple[str, ...], labels: tuple[str, ...], limit: i
 
 
 _OPTIONS = [
-    click.option(
-        "-p", "--pool", default=DEFAULT, show_default=True, help="Where orders wait for it.",
-        shell_complete=service_names.pools,
-    ),
+    agent_install.POOL,
     click.option(
         "-q", "--queue", "--work-queue", "queues", multiple=True, help="Its queues; all unless given.",
         shell_complete=service_names.queues,
     ),
-    click.option("-l", "--label", "labels", multiple=True, help="It takes orders with labels among these."),
+    agent_install.LABELS,
     click.option("--limit", default=0, type=click.IntRange(min=0), help="Runs at once; 0: as processors, 4 or more."),
     click.option("-n", "--name", default="", help="For people; the machine's and the process's unless given."),
     click.option("--kind", "--type", "-t", "kind", help="Where its drivers run: process, slurm, pbs, kubernetes."),

@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 
 from anabranch import serving, settings
 from anabranch.cli import service_names
-from anabranch.core.deployments import DEFAULT
+from anabranch.core.deployments import AGENT, DEFAULT
 from anabranch.core.errors import ConfigurationError
-from anabranch.launch.kubernetes_agent import NAME, manifests
 
 
 @click.group("install")
@@ -22,16 +20,18 @@ def command() -> None:
     """Print what keeps an agent running: a unit of systemd, or objects of Kubernetes."""
 
 
+POOL = click.option(
+    "-p", "--pool", default=DEFAULT, show_default=True, help="Where orders wait for it.",
+    shell_complete=service_names.pools,
+)  # fmt: skip
+LABELS = click.option("-l", "--label", "labels", multiple=True, help="It takes orders with labels among these.")
 _OPTIONS = [
-    click.option(
-        "-p", "--pool", default=DEFAULT, show_default=True, help="Where orders wait for it.",
-        shell_complete=service_names.pools,
-    ),
+    POOL,
     click.option(
         "-q", "--queue", "queues", multiple=True, help="Its queues; all unless given.",
         shell_complete=service_names.queues,
     ),
-    click.option("-l", "--label", "labels", multiple=True, help="It takes orders with labels among these."),
+    LABELS,
     click.option("--limit", default=0, type=click.IntRange(min=0), help="Runs at once; 0: as `agent start` chooses."),
 ]
 
@@ -71,7 +71,7 @@ command.add_command(systemd, "local")
 @_of_agents
 @click.option("--image", required=True, help="Of the agent: one with anabranch[kubernetes] in it.")
 @click.option("--namespace", default="default", show_default=True, help="Where it goes.")
-@click.option("--secret", default=NAME, show_default=True, help="A Secret whose entries become its variables.")
+@click.option("--secret", default=AGENT, show_default=True, help="A Secret whose entries become its variables.")
 @click.option("--records", default="", metavar="ADDRESS", help="Of the server; that of the settings unless given.")
 @click.option("--safe-to-evict", type=bool, default=False, show_default=True, help="Whether autoscalers may move it.")
 def kubernetes(
@@ -82,6 +82,10 @@ def kubernetes(
     The agent starts the runs of its pool as Jobs. Its key lies in a Secret: `kubectl create secret generic
     anabranch-agent --from-literal=ANABRANCH_API_KEY=...`, made by `anabranch key create NAME --role agent`.
     """
+    import yaml
+
+    from anabranch.launch.kubernetes_agent import manifests
+
     chosen = settings.load()
     address = records or chosen.records
     if not address or not (records or serving.over_http(chosen)):
@@ -127,7 +131,7 @@ WantedBy=default.target
 
 def _name_of(pool: str) -> str:
     """Return the name of what is installed: each pool has an agent of its own."""
-    return NAME if pool == DEFAULT else f"{NAME}-{pool}"
+    return AGENT if pool == DEFAULT else f"{AGENT}-{pool}"
 
 
 def _told(text: str) -> str:

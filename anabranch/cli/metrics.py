@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import http.server
 import time
 
 import click
 
 from anabranch.cli import record
-from anabranch.core.exposition import CONTENT_TYPE
+from anabranch.core import metrics_page
 from anabranch.display import recorded_metrics
 
 
@@ -28,7 +27,7 @@ def command(port: int | None, host: str, limit: int) -> None:
         click.echo(_text(limit), nl=False)
         return
     try:
-        server = _Server((host, port), limit)
+        server = metrics_page.server(host, port, lambda: _text(limit))
     except OSError as error:
         raise click.ClickException(f"cannot listen on {host}:{port}: {error.strerror}") from error
     click.echo(f"http://{host}:{server.server_port}/metrics", err=True)
@@ -39,28 +38,3 @@ def command(port: int | None, host: str, limit: int) -> None:
 def _text(limit: int) -> str:
     with record.opened() as records:
         return recorded_metrics.text(records, time.time(), limit)
-
-
-class _Server(http.server.ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self, address: tuple[str, int], limit: int) -> None:
-        super().__init__(address, _Handler)
-        self.limit = limit
-
-
-class _Handler(http.server.BaseHTTPRequestHandler):
-    server: _Server
-
-    def do_GET(self) -> None:
-        if self.path.split("?")[0] not in ("/", "/metrics"):
-            self.send_error(404)
-            return
-        body = _text(self.server.limit).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", CONTENT_TYPE)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None: ...

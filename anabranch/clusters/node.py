@@ -88,10 +88,10 @@ def main(orders: dict[str, Any]) -> None:
 
 def run(orders: Orders) -> int:
     """Run a set until the driver has gone, or says that it has no use for one; returns an exit code."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, lambda number, frame: None)  # the driver decides about the end
     heard: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, lambda number, frame: None)  # the driver decides about the end
     place = place_of(orders, os.environ, host_name(), granted_cpus(), usable_memory())
     try:
         found = awaited(Path(orders.file), MEET_SECONDS)

@@ -13,6 +13,7 @@ Collision = Literal["enqueue", "cancel_new", "cancel_running"]
 Recover = Literal["resume", "restart", "no"]
 SERVED = "served"  # the pool of deployments that programs serve with `serve`: each claims its own alone
 DEFAULT = "default"  # the pool and the queue of a deployment that names none
+AGENT = "anabranch-agent"  # what keeps an agent running, where it is installed
 
 
 @dataclass(slots=True)

@@ -30,19 +30,20 @@ def text(records: Records | None, now: float, newest: int = NEWEST) -> str:
         records: None: there is no record yet.
         newest: flow runs that are looked at.
     """
-    rows = [] if records is None else records.flow_runs(limit=newest)
+    if records is None:
+        return ""
     runs: Counter[Labels] = Counter()
     seconds: Counter[Labels] = Counter()
     ages: Counter[Labels] = Counter()
     tasks: Counter[Labels] = Counter()
-    for row in rows:
+    for row in records.flow_runs(limit=newest):
         of = (("flow", row.flow), ("runner", row.runner))
         runs[(("flow", row.flow), ("state", _state(row)), ("runner", row.runner))] += 1
         if row.started is not None and row.ended is not None:
             seconds[of] += row.ended - row.started  # type: ignore[assignment]
         elif row.started is not None and not is_final(row.state):
             ages[of] = max(ages[of], now - row.started)  # type: ignore[assignment]
-        if records is not None and not is_final(row.state):
+        if not is_final(row.state):
             _add(records.maps(row.id), tasks)
     families = [
         ("recorded_flow_runs", "Flow runs in the record, the newest ones.", runs),

@@ -135,7 +135,8 @@ def gather(records: Records, run: FlowRunRow, now: float) -> RunFigures:
     try:
         found.parent = run.parent_run
         above = records.flow_run(run.parent_run) if run.parent_run else None
-        found.parent = _name(above) if above is not None else run.parent_run
+        if above is not None:
+            found.parent = _name(above)
         below = [row for row in records.flow_runs(limit=NEWEST) if row.parent_run == run.id]
         found.subflows = [_name(row) for row in reversed(below)]
     except AccessError:  # a run's key reads its own run

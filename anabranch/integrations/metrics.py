@@ -8,20 +8,20 @@ Labels are the task or flow, the state and the runner, never a run or an item: t
 
 from __future__ import annotations
 
-import http.server
 import threading
 import time
 import weakref
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from anabranch.core import observing
+from anabranch.core import metrics_page, observing
 from anabranch.core.errors import ConfigurationError
-from anabranch.core.exposition import CONTENT_TYPE, family
+from anabranch.core.exposition import family
 from anabranch.core.states import FIRST_ENDED, ITEM_CODES, NAMES
 
 if TYPE_CHECKING:
     import contextlib
+    import http.server
     from collections.abc import Iterable
 
     from anabranch.core.exposition import Labels
@@ -61,25 +61,9 @@ def serve(port: int = 9464, host: str = "127.0.0.1") -> http.server.ThreadingHTT
     Returns the server: `server.shutdown()` and `server.server_close()` end it. Raises OSError where the port is taken.
     """
     start()
-    server = http.server.ThreadingHTTPServer((host, port), _Handler)
-    server.daemon_threads = True
+    server = metrics_page.server(host, port, text)
     threading.Thread(target=server.serve_forever, name="anabranch-metrics", daemon=True).start()
     return server
-
-
-class _Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        if self.path.split("?")[0] not in ("/", "/metrics"):
-            self.send_error(404)
-            return
-        body = text().encode()
-        self.send_response(200)
-        self.send_header("Content-Type", CONTENT_TYPE)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None: ...
 
 
 class Counts:

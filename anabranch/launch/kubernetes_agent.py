@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from anabranch.core.deployments import AGENT
 from anabranch.kubernetes.names import dns_name
 from anabranch.kubernetes.ours import OWNER, OWNER_NAME, STAYS, locked_down, not_root
 
-NAME = "anabranch-agent"
 INSTANCE = "app.kubernetes.io/instance"
 # As the chart's role for drivers that submit jobs: what looking at jobs asks for, and nothing more.
 _RULES = [
@@ -26,9 +26,9 @@ def manifests(
         name: of the Deployment; another one with this name is replaced.
     """
     name = dns_name(name)
-    labels = {"app.kubernetes.io/name": NAME, OWNER: OWNER_NAME}
-    meta = {"name": NAME, "namespace": namespace, "labels": labels}
-    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": NAME}
+    labels = {"app.kubernetes.io/name": AGENT, OWNER: OWNER_NAME}
+    meta = {"name": AGENT, "namespace": namespace, "labels": labels}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": AGENT}
     container = {
         "name": "agent", "image": image, "command": ["python", "-m", "anabranch", *words],
         "env": [{"name": "ANABRANCH_RECORDS", "value": address}, {"name": "ANABRANCH_HOME", "value": "/tmp/anabranch"}],
@@ -36,7 +36,7 @@ def manifests(
     }  # fmt: skip
     pod = {
         "metadata": {"labels": {**labels, INSTANCE: name}, **({} if safe_to_evict else {"annotations": dict(STAYS)})},
-        "spec": {"serviceAccountName": NAME, "securityContext": not_root(), "containers": [container]},
+        "spec": {"serviceAccountName": AGENT, "securityContext": not_root(), "containers": [container]},
     }  # fmt: skip
     selector = {"matchLabels": {INSTANCE: name}}
     rbac = "rbac.authorization.k8s.io/v1"
@@ -45,7 +45,7 @@ def manifests(
         {"apiVersion": rbac, "kind": "Role", "metadata": meta, "rules": _RULES},
         {
             "apiVersion": rbac, "kind": "RoleBinding", "metadata": meta, "roleRef": role,
-            "subjects": [{"kind": "ServiceAccount", "name": NAME, "namespace": namespace}],
+            "subjects": [{"kind": "ServiceAccount", "name": AGENT, "namespace": namespace}],
         },
         {
             "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {**meta, "name": name},

@@ -52,7 +52,6 @@ class GivenValues:
         self.found: list[tuple[Any, bool]]
         self.lifted: tuple[tuple[Any, ...], dict[str, Any]]
         self.lifted, self.found = lift((args, kwargs), is_future)
-        self.on_refusal: Callable[[], None] | None = None
 
     def failed(self) -> Upstream | None:
         """Wait for all of them; returns the first that did not complete and is not in `allow_failure`.
@@ -73,31 +72,37 @@ class GivenValues:
         return error
 
     def taken(
-        self, spec: TaskSpec, return_state: bool, go: Callable[[tuple[Any, ...], dict[str, Any]], Any], *, awaited: bool
-    ) -> Any:
+        self, spec: TaskSpec, return_state: bool, go: Callable[[tuple[Any, ...], dict[str, Any]], Any], *,
+        awaited: bool, on_refusal: Callable[[], None] | None = None,
+    ) -> Any:  # fmt: skip
         """Wait, and return the result of `go` with the values, in a coroutine where the result is one.
 
         Args:
             spec: the spec of the called task or flow.
             return_state: for a call that does not begin, return a State in place of raising UpstreamError.
             awaited: the caller is an event loop, which goes on during the wait.
+            on_refusal: called for a call that does not begin because of an upstream.
         """
         if awaited:
-            return drive.run_async(self._taken_later(spec, return_state, go))
+            return drive.run_async(self._taken_later(spec, return_state, go, on_refusal))
         bad = self.failed()
-        return go(*self.values()) if bad is None else self._turned_away(bad, spec, return_state)
+        return go(*self.values()) if bad is None else self._turned_away(bad, spec, return_state, on_refusal)
 
-    def _taken_later(self, spec: TaskSpec, return_state: bool, go: Callable[..., Any]) -> Generator[Step, Any, Any]:
+    def _taken_later(
+        self, spec: TaskSpec, return_state: bool, go: Callable[..., Any], on_refusal: Callable[[], None] | None
+    ) -> Generator[Step, Any, Any]:
         bad: Upstream | None = yield Call(self.failed, blocking=True)
         if bad is not None:
-            return self._turned_away(bad, spec, return_state)
+            return self._turned_away(bad, spec, return_state, on_refusal)
         args, kwargs = yield Call(self.values, blocking=True)
         return (yield Call(go, (args, kwargs)))
 
-    def _turned_away(self, bad: Upstream, spec: TaskSpec, return_state: bool) -> State:
+    def _turned_away(
+        self, bad: Upstream, spec: TaskSpec, return_state: bool, on_refusal: Callable[[], None] | None
+    ) -> State:
         error = self.refusal(bad)
-        if self.on_refusal is not None:
-            self.on_refusal()
+        if on_refusal is not None:
+            on_refusal()
         if not return_state:
             bad.mark_handled()
             raise error

@@ -55,10 +55,11 @@ def call(
         secrets.remember(*args, *kwargs.values())
         given = GivenValues(task.name, args, kwargs, wait_for)
         if given.found or given.waited:
-            if (block := block_here.get()) is not None:
-                given.on_refusal = functools.partial(block.refused, task)
+            block = block_here.get()
+            refused = None if block is None else functools.partial(block.refused, task)
             awaited = task.isasync and not task.isgenerator
-            return given.taken(task.spec, return_state, functools.partial(_go, task, return_state), awaited=awaited)
+            go = functools.partial(_go, task, return_state)
+            return given.taken(task.spec, return_state, go, awaited=awaited, on_refusal=refused)
         args, kwargs = given.lifted
     return _go(task, return_state, args, kwargs)
 
@@ -118,9 +119,7 @@ class PlainCall:
 
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any], return_state: bool) -> Any:
         found = self._begin(args, kwargs)
-        policy = self._attempts(args, kwargs) if found is None else _as_before(found)
-        if (block := block_here.get()) is not None:
-            policy = block.part(self.task, self.run_info, policy)
+        policy = self._policy(found, args, kwargs)
         try:
             result = drive.run(policy)
         except forks.Copied as copy:
@@ -138,9 +137,7 @@ class PlainCall:
 
     async def run_async(self, args: tuple[Any, ...], kwargs: dict[str, Any], return_state: bool) -> Any:
         found = self._begin(args, kwargs)
-        policy = self._attempts(args, kwargs) if found is None else _as_before(found)
-        if (block := block_here.get()) is not None:
-            policy = block.part(self.task, self.run_info, policy)
+        policy = self._policy(found, args, kwargs)
         try:
             result = await drive.run_async(policy)
         except forks.Copied as copy:
@@ -177,6 +174,14 @@ class PlainCall:
             return self._answer(result, False)
         finally:
             del result
+
+    def _policy(
+        self, found: AttemptResult | None, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Generator[Step, Any, AttemptResult]:
+        """Return the policy of the run, or of what an earlier driver has found; in a transaction as a part of it."""
+        policy = self._attempts(args, kwargs) if found is None else _as_before(found)
+        block = block_here.get()
+        return policy if block is None else block.part(self.task, self.run_info, policy)
 
     def _attempts(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], *, streams: bool = False

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measure import own_seconds
 from benchmarks.rows import Bar, Figures, Row
 from benchmarks.subjects.schedules import postgres
 
@@ -59,9 +60,9 @@ def claims(quick: bool, settings: dict[str, str]) -> Figures:
             start = time.perf_counter() - began
             _order(service, WAITING // 10 if quick else WAITING)
             service.close()
-            before = _processor_seconds(server.pid)
+            before = own_seconds(server.pid)
             found = _claimed(_address(home))
-            used = _processor_seconds(server.pid) - before
+            used = own_seconds(server.pid) - before
             each = 1000 * used / (WAITING // 10 if quick else WAITING)
             return {"start_s": start, "memory_mb": _memory(server.pid), "server_ms": each, **found}
         finally:
@@ -131,11 +132,6 @@ def _agent(address: str, number: int, ready: Any, done: Any) -> None:
         got, more = got + claimed, claimed > 0
     done.put((got, times))
     service.close()
-
-
-def _processor_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _memory(pid: int) -> float:

@@ -7,9 +7,8 @@ import os
 import sqlite3
 import threading
 import time
-from pathlib import Path
 
-from benchmarks.measure import expect_sum, flush, in_flow, inc, runner_of, tree
+from benchmarks.measure import expect_sum, flush, in_flow, inc, own_seconds, runner_of, tree
 from benchmarks.rows import Bar, Figures, Row
 
 WRITER = "anabranch-records"
@@ -37,15 +36,7 @@ def writer_seconds() -> float:
 def cpu_seconds() -> float:
     """Of this process, its descendants, and those that it has waited for."""
     ended = os.times()
-    return ended.children_user + ended.children_system + sum(map(_seconds_of, tree(os.getpid())))
-
-
-def _seconds_of(pid: int) -> float:
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return ended.children_user + ended.children_system + sum(map(own_seconds, tree(os.getpid())))
 
 
 def record(kind: str, quick: bool) -> Figures:

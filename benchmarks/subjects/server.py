@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.measure import proportional_bytes, status_bytes, ticks, tree
+from benchmarks.measure import processor_seconds, proportional_bytes, status_bytes, tree
 from benchmarks.prefect_server import prefect_server
 from benchmarks.rows import Bar, Figures, Row
 from benchmarks.service import home, kill, until
@@ -38,7 +37,7 @@ def _twice(start: Callable[[], Any], up: Callable[[], float], end: Callable[[Any
         began = time.monotonic()
         process = start()
         took.append(up() - began)
-        used = ticks(process.pid) / os.sysconf("SC_CLK_TCK")
+        used = processor_seconds(process.pid)
         end(process)
     return {"fresh_s": took[0], "again_s": took[1], "processor_s": used}
 
@@ -106,10 +105,10 @@ def at_rest(server: int, agents: list[int], quick: bool) -> Figures:
     """Let all of them rest, then see what they take."""
     time.sleep(1.0 if quick else SETTLES)
     seconds = 3.0 if quick else SECONDS
-    before = [ticks(server), sum(map(ticks, agents))]
+    before = [processor_seconds(server), sum(map(processor_seconds, agents))]
     time.sleep(seconds)
-    used = [ticks(server) - before[0], sum(map(ticks, agents)) - before[1]]
-    share = 100 / os.sysconf("SC_CLK_TCK") / seconds
+    used = [processor_seconds(server) - before[0], sum(map(processor_seconds, agents)) - before[1]]
+    share = 100 / seconds
     both = [one for pid in agents for one in tree(pid)]
     return {
         "share": used[0] * share,

@@ -44,6 +44,26 @@ def test_a_tasks_value_lies_in_its_storage_as_its_serializer_writes_it(way: str,
     assert values_in(tmp_path) == [{"doubled": 6}]
 
 
+def test_a_value_that_is_kept_and_not_cached_is_not_looked_for(tmp_path: Path) -> None:
+    reads: list[str] = []
+
+    class Noted(LocalFileSystem):
+        def read_path(self, path: str, **given: Any) -> Any:
+            reads.append(path)
+            return super().read_path(path, **given)
+
+    @task(result_storage=Noted(str(tmp_path)), cache_policy=NO_CACHE)
+    def double(x: int) -> int:
+        return 2 * x
+
+    @task(result_storage=Noted(str(tmp_path)), cache_policy=INPUTS)
+    def cached(x: int) -> int:
+        return 2 * x
+
+    assert (double(3), reads) == (6, [])
+    assert (cached(3), bool(reads)) == (6, True)
+
+
 def test_the_storage_key_is_the_files_name(tmp_path: Path) -> None:
     @task(result_storage=tmp_path, result_storage_key="of-{parameters[x]}.txt")
     def double(x: int) -> int:

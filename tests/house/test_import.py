@@ -78,7 +78,8 @@ SERVICE_COMMANDS = {
     "server status": ["fastapi", "starlette", "uvicorn", "pydantic", "sqlite3", "anabranch.session"],
     "server stop": ["fastapi", "starlette", "uvicorn", "pydantic", "sqlite3", "anabranch.session"],
     "pool ls": ["fastapi", "pydantic", "anabranch.session", "anabranch.driver", "anabranch.engine"],
-    "agent ls": ["fastapi", "pydantic", "anabranch.session", "anabranch.driver", "anabranch.engine"],
+    "agent ls": ["fastapi", "pydantic", "yaml", "anabranch.session", "anabranch.driver", "anabranch.engine"],
+    "worker ls": ["yaml", "anabranch.launch.kubernetes_agent"],
 }
 
 

@@ -6,8 +6,7 @@ from typing import Any
 
 from anabranch import flows as ours
 from anabranch import serving
-from anabranch.compat.prefect.exceptions import InvalidNameError
-from anabranch.compat.prefect.flow_arguments import BANNED
+from anabranch.compat.prefect.flow_arguments import check_name
 
 _SCHEDULES = ("interval", "cron", "rrule", "schedule", "schedules")
 
@@ -15,11 +14,7 @@ _SCHEDULES = ("interval", "cron", "rrule", "schedule", "schedules")
 def checked(name: Any, given: dict[str, Any]) -> None:
     """Check a deployment's name and that one schedule at most is given; raises as Prefect does."""
     if isinstance(name, str):
-        for letter in BANNED:
-            if letter in name:
-                raise InvalidNameError(
-                    f"Name {name!r} contains an invalid character. Must not contain any of: {list(BANNED)}."
-                )
+        check_name(name)
     if sum(given.get(word) is not None for word in _SCHEDULES) > 1:
         raise ValueError("Only one of interval, cron, rrule, schedule, or schedules can be provided.")
 

@@ -92,10 +92,12 @@ def load_flow_arguments_from_entrypoint(entrypoint: str, arguments: Collection[s
     found: dict[str, Any] = {}
     decorators = [] if source.function is None else source.function.decorator_list
     calls = [one for one in decorators if isinstance(one, ast.Call) and getattr(one.func, "id", "") == "flow"]
-    for word in [word for call in calls for word in call.keywords if word.arg in wanted]:
+    words = [word for call in calls for word in call.keywords if word.arg in wanted]
+    names = importtools.safe_load_namespace(source.text, source.file) if words else {}  # this executes the file
+    for word in words:
         assert word.arg is not None
         try:
-            value = eval(compile(ast.Expression(word.value), source.file, "eval"), _names(source))
+            value = eval(compile(ast.Expression(word.value), source.file, "eval"), names)
         except Exception:  # their code
             written = ast.get_source_segment(source.text, word.value)
             _logger.info("Failed to parse @flow argument: `%s=%s`. It is left out.", word.arg, written, exc_info=True)
@@ -140,10 +142,6 @@ def _source(entrypoint: str) -> _Source:
             raise ValueError(f"Could not find object {name!r} in {place!r}.")
         body = found.body
     return _Source(text, place, path, found if isinstance(found, (ast.FunctionDef, ast.AsyncFunctionDef)) else None)
-
-
-def _names(source: _Source) -> dict[str, Any]:
-    return importtools.safe_load_namespace(source.text, source.file)
 
 
 def _without_what_is_missing(function: _Function, names: dict[str, Any]) -> Any:

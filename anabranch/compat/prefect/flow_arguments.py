@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 HOOKS = ("on_completion", "on_failure", "on_cancellation", "on_crashed", "on_running")
-BANNED = "/%&><"
+_BANNED = "/%&><"
 _CLEARED = frozenset({"persist_result", "result_storage", "result_serializer"})  # by None, in `with_options`
 
 
@@ -59,11 +59,7 @@ class FlowArguments:
             raise TypeError(f"Expected string for flow parameter 'name'; got {kind} instead.{self._hint()}")
         plain = getattr(fn, "__name__", type(fn).__name__)
         name = self.name or plain.replace("_", "-").replace("<lambda>", "unknown-lambda")
-        for letter in BANNED:
-            if letter in name:
-                raise InvalidNameError(
-                    f"Name {name!r} contains an invalid character. Must not contain any of: {list(BANNED)}."
-                )
+        check_name(name)
         return name
 
     def _hint(self) -> str:
@@ -92,6 +88,14 @@ class FlowArguments:
             "timeout_seconds": float(self.timeout_seconds) if self.timeout_seconds else None,
             "version": self.version or _version(fn),
         }
+
+
+def check_name(name: str) -> None:
+    """Raise InvalidNameError where the name of a flow or deployment has a letter that Prefect's do not."""
+    if any(letter in name for letter in _BANNED):
+        raise InvalidNameError(
+            f"Name {name!r} contains an invalid character. Must not contain any of: {list(_BANNED)}."
+        )
 
 
 def runner_of(given: Any) -> Any:

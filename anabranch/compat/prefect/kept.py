@@ -47,12 +47,12 @@ class Kept:
         return f"ResultStore({self.store.result_storage!r})"
 
     def exists(self, key: str) -> bool:
-        return bool(self.store.exists(key))
+        return self.store.found(key) is not None
 
     def read(self, key: str) -> Stored | None:
-        if not self.exists(key):
+        found = self.store.found(key)
+        if found is None:
             return None
-        found = self.store.record(key)
         return Stored(found.result, 0.0, None if found.expiration is None else found.expiration.timestamp())
 
     def write(self, key: str, value: Any, *, expires: float | None = None) -> int:

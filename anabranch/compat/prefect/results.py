@@ -117,6 +117,10 @@ class ResultStore:
             return str(self.result_storage._resolve_path(key))
         return key
 
+    def _base(self, key: str) -> str:
+        """Return the key that locks and metadata go by, for the key of a record."""
+        return Path(key).name if isinstance(self.result_storage, LocalFileSystem) else key
+
     def create_result_record(
         self, obj: Any, key: str | None = None, expiration: datetime | None = None
     ) -> ResultRecord:
@@ -130,7 +134,7 @@ class ResultStore:
         """Put a record into the storage; raises RuntimeError where another holder has the key's lock."""
         key = result_record.metadata.storage_key
         assert key is not None
-        base = Path(key).name if isinstance(self.result_storage, LocalFileSystem) else key
+        base = self._base(key)
         holder = holder or self.generate_default_holder()
         if self.lock_manager is not None and self.is_locked(base) and not self.is_lock_holder(base, holder):
             raise RuntimeError(
@@ -146,8 +150,7 @@ class ResultStore:
             self.result_storage.write_path(key, result_record.serialize(), _sync=True)
         else:
             self.result_storage.write_path(key, result_record.serialize_result(), _sync=True)
-            base = Path(key).name if isinstance(self.result_storage, LocalFileSystem) else key
-            self.metadata_storage.write_path(base, result_record.serialize_metadata(), _sync=True)
+            self.metadata_storage.write_path(self._base(key), result_record.serialize_metadata(), _sync=True)
         result_record.mark_persisted()
 
     persist_result_record, apersist_result_record = _persist, awaited(_persist)
@@ -179,12 +182,17 @@ class ResultStore:
 
     read, aread = _read, awaited(_read)
 
+    def found(self, key: str) -> ResultRecord | None:
+        """Return the record of a key without asking for its lock; None where there is none, or its time is over."""
+        try:
+            record = self.record(key)
+            return None if record.over else record
+        except Exception:  # each storage has its own errors for what is not there
+            return None
+
     def _exists(self, key: str) -> bool:
         """Return whether a value is under a key, and still in its time."""
-        try:
-            return not self.record(key).over
-        except Exception:  # each storage has its own errors for what is not there
-            return False
+        return self.found(key) is not None
 
     exists, aexists = _exists, awaited(_exists)
 

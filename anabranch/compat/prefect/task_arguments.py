@@ -181,7 +181,8 @@ def engine_options(given: dict[str, Any]) -> dict[str, Any]:
         "on_failure": engine_hooks(given["on_failure_hooks"]),
         "on_running": engine_hooks(given["on_running_hooks"]),
         "persist_result": bool(persists) if given["persist_result"] is not None else None,
-        "refresh_cache": refreshed(given["refresh_cache"]),
+        # Each run has a key of its own, so a look for its value finds none.
+        "refresh_cache": isinstance(policy, OwnKey) or refreshed(given["refresh_cache"]),
         "retries": given["retries"],
         "retry_condition_fn": None if condition is None else Hook(condition),
         "retry_delay_seconds": given["retry_delay_seconds"],

@@ -74,11 +74,11 @@ class WorkerPool:
         """Bring the pool to its size, and the other kinds to what is asked for."""
         now = time.monotonic()
         self._wish_for_nodes()
-        self._staff_crew(now)
+        self._staff_pool(now)
         for kind in {worker.kind for worker in self.workers if worker.kind}.union(demand):
             self._staff_kind(kind, demand.get(kind, 0), now)
 
-    def _staff_crew(self, now: float) -> None:
+    def _staff_pool(self, now: float) -> None:
         pool = [worker for worker in self.workers if not worker.kind]
         regular = sum(not worker.extra for worker in pool)
         waiting = sum(worker.waiting for worker in pool)

@@ -1,8 +1,8 @@
-"""Locks of Prefect's results, as the engine asks for them."""
+"""Values and locks of Prefect's results, as the engine asks for them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from anabranch.compat.prefect.filesystems import LocalFileSystem
 from anabranch.compat.prefect.kept import Kept
@@ -16,6 +16,33 @@ if TYPE_CHECKING:
 def kept(folder: Path) -> Kept:
     locks = FileSystemLockManager(lock_files_directory=folder / "locks")
     return Kept(ResultStore(result_storage=LocalFileSystem(basepath=str(folder)), lock_manager=locks))
+
+
+class Counted(LocalFileSystem):
+    """A storage that counts what is read of it."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(str(folder))
+        self.reads = 0
+
+    def read_path(self, path: str, **given: Any) -> bytes:
+        self.reads += 1
+        found: bytes = super().read_path(path, **given)
+        return found
+
+
+def test_a_value_is_read_once(tmp_path: Path) -> None:
+    storage = Counted(tmp_path)
+    store = Kept(ResultStore(result_storage=storage))
+    store.write("key", 7)
+    found = store.read("key")
+    assert (found is not None and found.value, storage.reads) == (7, 1)
+
+
+def test_a_value_past_its_time_is_not_found(tmp_path: Path) -> None:
+    store = Kept(ResultStore(result_storage=Counted(tmp_path)))
+    store.write("key", 7, expires=1.0)
+    assert (store.exists("key"), store.read("key"), store.read("other")) == (False, None, None)
 
 
 def test_a_later_attempt_takes_the_lock_that_died_with_the_worker_of_an_earlier_one(tmp_path: Path) -> None:

@@ -99,12 +99,13 @@ def safe_load_namespace(source_code: str, filepath: str | None = None) -> dict[s
     file = filepath or "<entrypoint>"
     names: dict[str, Any] = {"__name__": "prefect_safe_namespace_loader", "__file__": file}
     tree = ast.parse(source_code)
+    flags = _flags(tree)
     with _neighbours(filepath, names):
         for part in tree.body:
             if isinstance(part, (ast.Expr, ast.If, ast.With, ast.For, ast.While)):
                 continue  # code that runs for its effect
             try:
-                exec(compile(ast.Module([part], []), file, "exec", _flags(tree), True), names)
+                exec(compile(ast.Module([part], []), file, "exec", flags, True), names)
             except Exception as error:  # their code, and what it imports
                 _logger.debug("line %d of %s is left out: %s", part.lineno, file, error)
     return names

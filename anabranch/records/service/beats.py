@@ -105,8 +105,8 @@ def _launched(ledger: Ledger, db: Connection, runs: list[str], done: Reaped) -> 
     for run in set(runs) - {claim.order.run for claim in found}:
         order = moves.locked(ledger, db, run)
         if order is not None and order.state is OrderState.CLAIMED and order.recover is None:
-            moves.back(ledger, db, order, "its deployment was deleted")
-            done.cancelled.append(run)
+            if moves.back(ledger, db, order, "its deployment was deleted"):
+                done.cancelled.append(run)
     return found
 
 

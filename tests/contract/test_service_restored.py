@@ -220,7 +220,9 @@ def test_a_lost_claim_of_a_run_that_has_ended_does_not_wait_again(service: Servi
     assert (state(service, run), row_of(place, run).state_name) == (OrderState.DONE, "Completed")
 
 
-def test_a_claim_that_an_agent_leaves_does_not_wait_again_where_its_run_has_ended(service: Service, place: Place) -> None:
+def test_a_claim_that_an_agent_leaves_does_not_wait_again_where_its_run_has_ended(
+    service: Service, place: Place
+) -> None:
     run = ended_claim(service, place)
     service.claims.leave("one")
     assert (state(service, run), row_of(place, run).state_name) == (OrderState.DONE, "Completed")

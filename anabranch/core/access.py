@@ -126,6 +126,11 @@ class Keys(KeyRing, Protocol):
         ...
 
 
+def author_of(run: str) -> str:
+    """Return the name under which a run's key orders runs."""
+    return f"run {run}"
+
+
 def is_of_run(key: str) -> bool:
     """Return whether a key is that of a run's driver."""
     return key.startswith(RUN_KEY)

@@ -183,16 +183,6 @@ class Sitting:
         return picked
 
 
-def pick(agent: Agent, places: int, waiting: Iterable[Candidate], room: Room, asking: int = 1) -> list[Candidate]:
-    """Return the orders that an agent gets of those that wait and are due, first to last."""
-    picking = Picking(agent, places, room, asking)
-    found: dict[str, list[Candidate]] = {}
-    for one in waiting:
-        found.setdefault(one.queue, []).append(one)
-    picking.look(found, ())
-    return picking.picked
-
-
 # -- in words --------------------------------------------------------------------------------------
 
 

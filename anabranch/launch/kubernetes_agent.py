@@ -9,6 +9,7 @@ from anabranch.kubernetes.names import dns_name
 from anabranch.kubernetes.ours import OWNER, OWNER_NAME, STAYS, locked_down, not_root
 
 INSTANCE = "app.kubernetes.io/instance"
+_RBAC = "rbac.authorization.k8s.io"
 # As the chart's role for drivers that submit jobs: what looking at jobs asks for, and nothing more.
 _RULES = [
     {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create", "get", "list", "delete"]},
@@ -28,7 +29,7 @@ def manifests(
     name = dns_name(name)
     labels = {"app.kubernetes.io/name": AGENT, OWNER: OWNER_NAME}
     meta = {"name": AGENT, "namespace": namespace, "labels": labels}
-    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": AGENT}
+    role = {"apiGroup": _RBAC, "kind": "Role", "name": AGENT}
     container = {
         "name": "agent", "image": image, "command": ["python", "-m", "anabranch", *words],
         "env": [{"name": "ANABRANCH_RECORDS", "value": address}, {"name": "ANABRANCH_HOME", "value": "/tmp/anabranch"}],
@@ -39,7 +40,7 @@ def manifests(
         "spec": {"serviceAccountName": AGENT, "securityContext": not_root(), "containers": [container]},
     }  # fmt: skip
     selector = {"matchLabels": {INSTANCE: name}}
-    rbac = "rbac.authorization.k8s.io/v1"
+    rbac = f"{_RBAC}/v1"
     return [
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta},
         {"apiVersion": rbac, "kind": "Role", "metadata": meta, "rules": _RULES},

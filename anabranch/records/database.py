@@ -116,6 +116,10 @@ class ServiceDatabase(Database, Protocol):
         """The statements that begin a transaction that writes."""
         ...
 
+    def close(self) -> None:
+        """Close the connection that it keeps for `opened`, if any; it may be used again."""
+        ...
+
     def patient(self) -> Connection:
         """Return a connection for many short transactions of any threads, one thread at a time."""
         ...

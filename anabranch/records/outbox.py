@@ -77,7 +77,7 @@ class Outbox:
 
     def left_by(self, run: str, server: str) -> list[Path]:
         """Return the files for a server that have frames of this run, if the run was ordered or can be resumed."""
-        return [path for path in self.waiting(server) if run in _runs(path)]
+        return [path for path in self.waiting(server) if _has(path, run)]
 
     def _sync(self) -> None:
         descriptor = os.open(self.folder, os.O_RDONLY | os.O_CLOEXEC)
@@ -169,13 +169,14 @@ def _frames(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
         yield seq, body
 
 
-def _runs(path: Path) -> set[str]:
+def _has(path: Path, run: str) -> bool:
+    """Return whether a file has frames of this run, by the first of them."""
     try:
         with path.open("rb") as file:
             _head(file)
-            return set().union(*(runs_of(body) for _, body in _frames(file)))
+            return any(run in runs_of(body) for _, body in _frames(file))
     except FileNotFoundError:  # sent meanwhile
-        return set()
+        return False
 
 
 def _is(path: Path, file: IO[bytes]) -> bool:

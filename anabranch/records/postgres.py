@@ -113,11 +113,8 @@ class Server:
         return ServerClock(self._time)
 
     def _time(self) -> float:
-        try:
-            with closing(self.connect()) as db:
-                return float(db.execute("SELECT extract(epoch FROM clock_timestamp())").fetchone()[0])
-        except psycopg.Error as error:
-            raise RecordsError(f"the records in {self.name} cannot be used: {secrets.mask(str(error))}") from error
+        with self.opened() as db:
+            return float(db.execute("SELECT extract(epoch FROM clock_timestamp())").fetchone()[0])
 
     def answers(self, connection: Any) -> bool:
         """Ask the server only where there is something to read: it says so when it goes away."""

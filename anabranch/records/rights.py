@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from anabranch.core.access import author_of
 from anabranch.core.errors import AccessError
 from anabranch.core.runs import FlowRunRow
 from anabranch.records.ownership import is_of, line_of
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from anabranch.core.limits import Holder
     from anabranch.records.calls import Method
+    from anabranch.records.database import Connection
     from anabranch.records.recorder import Recorder
 
 
@@ -53,18 +55,21 @@ class RunRights:
             return is_of(self._database, connection, self._run, id)
 
     def _reads(self, ids: Any) -> None:
-        for id in ids:
-            if id != self._run and not self._readable(id):
-                raise AccessError(f"the key of run {self._run} does not read what is of {id}")
-
-    def _readable(self, id: str) -> bool:
+        others = [id for id in ids if id != self._run]
+        if not others:
+            return
         with self._database.opened() as connection:
-            line = line_of(self._database, connection, id)
-            if not line or self._run in line:
-                return True
-            sql = self._database.sql["fellow_run"]
-            about = {"run": self._run, "author": f"run {self._run}"}
-            return any(connection.execute(sql, {**about, "id": one}).fetchone() for one in line)
+            for id in others:
+                if not self._readable(connection, id):
+                    raise AccessError(f"the key of run {self._run} does not read what is of {id}")
+
+    def _readable(self, connection: Connection, id: str) -> bool:
+        line = line_of(self._database, connection, id)
+        if not line or self._run in line:
+            return True
+        sql = self._database.sql["fellow_run"]
+        about = {"run": self._run, "author": author_of(self._run)}
+        return any(connection.execute(sql, {**about, "id": one}).fetchone() for one in line)
 
     def _holds(self, holder: Holder) -> None:
         """See that a holder of slots is what its leases say: its token is known to its own program alone."""

@@ -58,6 +58,9 @@ class SqliteFile:
     def patient(self) -> sqlite3.Connection:
         return connect(self.path, _PATIENCE, any_thread=True)
 
+    def close(self) -> None:
+        """Do nothing: no connection is kept."""
+
     def clock(self) -> Clock:
         return SYSTEM  # all programs that use the file are on this machine
 

@@ -146,6 +146,20 @@ class Life:
         return Sight(Phase.RUNNING) if code is None else Sight(Phase.ENDED, "", code)
 
 
+def ended_claim(service: Service, place: Place) -> str:
+    """Order a run that by the record is claimed and has ended: the agent "one" has not heard of the claim."""
+    deploy(service)
+    [run] = order(service, "f/daily")
+    agent(service)
+    restore = backup(place)
+    [claim] = service.claims.claim("one", 1)
+    begin(service, claim)
+    restore()
+    write(place, run, claim.order.token)
+    service.claims.claim("one", 1)
+    return run
+
+
 @pytest.mark.parametrize("over", [False, True], ids=["the driver is at work", "its run is over"])
 @pytest.mark.parametrize("at", ["waiting", "claimed", "begun"])
 def test_each_run_ends_once_after_a_restore(service: Service, place: Place, at: str, over: bool) -> None:
@@ -200,15 +214,24 @@ def test_a_run_that_ended_while_its_order_waits_by_the_record_stands(service: Se
 
 
 def test_a_lost_claim_of_a_run_that_has_ended_does_not_wait_again(service: Service, place: Place) -> None:
-    deploy(service)
-    [run] = order(service, "f/daily")
-    agent(service)
-    restore = backup(place)
-    [claim] = service.claims.claim("one", 1)
-    begin(service, claim)
-    restore()
-    write(place, run, claim.order.token)
-    service.claims.claim("one", 1)  # nobody heard the answer
+    run = ended_claim(service, place)
     place.clock.advance(LEASE + 1)
     assert service.upkeep.reap().returned == []
+    assert (state(service, run), row_of(place, run).state_name) == (OrderState.DONE, "Completed")
+
+
+def test_a_claim_that_an_agent_leaves_does_not_wait_again_where_its_run_has_ended(
+    service: Service, place: Place
+) -> None:
+    run = ended_claim(service, place)
+    service.claims.leave("one")
+    assert (state(service, run), row_of(place, run).state_name) == (OrderState.DONE, "Completed")
+
+
+def test_a_recorded_end_stands_where_an_agent_has_no_word_of_a_claim_of_a_deleted_deployment(
+    service: Service, place: Place
+) -> None:
+    run = ended_claim(service, place)
+    service.deployments.delete("f/daily")
+    assert service.claims.beat("one", []).launch == []
     assert (state(service, run), row_of(place, run).state_name) == (OrderState.DONE, "Completed")

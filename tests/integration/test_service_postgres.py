@@ -15,6 +15,7 @@ from anabranch.core.deployments import DeploymentRow, ScheduleRow
 from anabranch.core.errors import ServiceError
 from anabranch.core.orders import NewOrder, Pool
 from anabranch.records import open_service
+from anabranch.records.service.direct import DirectService
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -140,3 +141,23 @@ def test_a_pool_that_is_deleted_meanwhile_gets_no_deployment(service: Service, o
     )
     assert "no pool 'gpu'" in str(found)
     assert service.deployments.all() == []
+
+
+def test_a_service_asks_the_time_on_a_connection_that_it_keeps_and_closes(
+    postgres_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = importlib.import_module("anabranch.records.postgres").Server(postgres_address)
+    made, connect = [], server.connect
+
+    def noted() -> Any:
+        made.append(connect())
+        return made[-1]
+
+    monkeypatch.setattr(server, "connect", noted)
+    server.prepare()
+    for _ in range(2):
+        service = DirectService(server)
+        service.upkeep.now()
+        assert len(made) == 1
+    service.close()
+    assert made[0].closed

@@ -17,7 +17,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from anabranch.core import secrets
-from anabranch.core.access import AGENT, DELIVERY, ENDED, ROLES, RUN, RUN_KEY, Access, AuditRow, Key, NewKey
+from anabranch.core.access import AGENT, DELIVERY, ENDED, ROLES, RUN, RUN_KEY, Access, AuditRow, Key, NewKey, author_of
 from anabranch.core.errors import AccessError, ServiceError
 from anabranch.core.orders import OrderState
 from anabranch.core.service import MOST
@@ -111,7 +111,7 @@ class DirectKeys:
         done = state == OrderState.DONE
         if done and ended is not None and self._ledger.now() - ended > DELIVERY:
             raise AccessError(f"the key of run {run} is good no more: the run ended more than a day ago")
-        return Access(f"run {run}", ENDED if done or token < newest else RUN, run=run, token=token)
+        return Access(author_of(run), ENDED if done or token < newest else RUN, run=run, token=token)
 
     def _signature(self, run: str, token: int) -> str:
         digest = hmac.digest(self._signing(), f"{token}\n{run}".encode("utf-8", "surrogatepass"), "sha256")

@@ -104,8 +104,9 @@ def _launched(ledger: Ledger, db: Connection, runs: list[str], done: Reaped) -> 
     found = claims_of(ledger, partial(ledger.database.together, db), runs)
     for run in set(runs) - {claim.order.run for claim in found}:
         order = moves.locked(ledger, db, run)
-        if order is not None and order.state is OrderState.CLAIMED and order.recover is None:
-            moves.back(ledger, db, order, "its deployment was deleted")
+        if order is None or order.state is not OrderState.CLAIMED or order.recover is not None:
+            continue
+        if moves.back(ledger, db, order, "its deployment was deleted"):
             done.cancelled.append(run)
     return found
 

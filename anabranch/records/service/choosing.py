@@ -41,7 +41,7 @@ class Chosen:
 
     Attributes:
         pool: None: it is gone.
-        agents: those that asked and are known, by id.
+        agents: those that asked and are known as agents of the pool, by id.
         runs: of each wish, first to last.
         asking: how many agents of the pool had places free.
     """
@@ -72,7 +72,8 @@ def choose(ledger: Ledger, ask: Ask, pool: str, wishes: Sequence[Wish], likely: 
             (sql["first_waiting"], {"pool": pool, "now": now, "limit": likely}),
         ]
     )
-    agents = {row[0]: made(Agent, row) for row in found[1]}
+    known = [made(Agent, row) for row in found[1]]
+    agents = {agent.id: agent for agent in known if agent.pool == pool}
     if not found[0]:
         return Chosen(None, agents, [[] for _ in wishes])
     row = made(Pool, found[0][0])
@@ -83,7 +84,7 @@ def choose(ledger: Ledger, ask: Ask, pool: str, wishes: Sequence[Wish], likely: 
     looks = _Looks(ledger, ask, room, sitting.taken, found[6], likely, now)
     for wish in wishes:
         agent = agents.get(wish.agent)
-        if agent is None or agent.pool != pool:
+        if agent is None:
             chosen.runs.append([])
             continue
         picking = sitting.begin(agent, min(wish.places, BULK))

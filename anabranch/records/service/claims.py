@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _LOOK = 0.1  # seconds between looks at orders that other processes have made, and at slots that they have freed
 
-_REMEMBERED = 10_000  # agents
+_MOST_AGENTS = 10_000  # agents
 
 
 class DirectClaims:
@@ -126,7 +126,7 @@ class DirectClaims:
     def _pool_of(self, agent: str) -> str:
         with self._ledger.read() as db:
             pool = self._known(db, agent).pool
-        if len(self._pools) >= _REMEMBERED:
+        if len(self._pools) >= _MOST_AGENTS:
             self._pools.clear()
         self._pools[agent] = pool
         return pool

@@ -60,11 +60,8 @@ def mend(
 
 
 def bury(ledger: Ledger, db: Connection, order: moves.Locked, done: Reaped, hold: Hold) -> None:
-    """Move a locked order that is claimed: no driver has begun it, and its job is over or has had its time.
-
-    A run that has ended nevertheless had a driver that the record forgot, as after a restore: its end stands.
-    """
-    if order.ended:
+    """Move a locked order that is claimed: no driver has begun it, and its job is over or has had its time."""
+    if order.ended:  # as in `moves.back`: its end stands
         moves.close(ledger, db, order)
         return
     found = unbegun(ledger.now(), hold.phase, hold.code, _words(hold), order.launches, hold.overdue)

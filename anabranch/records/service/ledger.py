@@ -70,6 +70,7 @@ class Ledger:
 
     def close(self) -> None:
         self._connections.close()
+        self.database.close()
 
 
 class Bell:

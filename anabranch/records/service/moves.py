@@ -106,14 +106,24 @@ def close(ledger: Ledger, db: Connection, order: Locked) -> None:
     _move(ledger, db, order, OrderState.DONE, order.due, order.token, order.recoveries, order.run_message)
 
 
-def back(ledger: Ledger, db: Connection, order: Locked, reason: str, due: float | None = None) -> None:
-    """Let a claim that was never begun wait again, or cancel it where its deployment is gone."""
+def back(ledger: Ledger, db: Connection, order: Locked, reason: str, due: float | None = None) -> bool:
+    """Let a claim that was never begun wait again, or cancel it where its deployment is gone.
+
+    A run that has ended nevertheless had a driver that the record forgot, as after a restore: its end stands.
+
+    Returns:
+        False where the run has ended already: its order is closed.
+    """
+    if order.ended:
+        close(ledger, db, order)
+        return False
     if order.recover is None:
         end(ledger, db, order, CANCELLED, "its deployment was deleted")
-        return
+        return True
     token = max(order.token, order.run_token)
     _lock_home(ledger, db, order)
     _move(ledger, db, order, OrderState.WAITING, order.due if due is None else due, token, order.recoveries, reason)
+    return True
 
 
 def again(ledger: Ledger, db: Connection, order: Locked, reason: str, due: float, recoveries: int) -> None:

@@ -61,7 +61,7 @@ LIMIT 1;
 SELECT o.run
 FROM orders AS o
 WHERE (:deployment = '' OR o.deployment = :deployment) AND (:schedule = '' OR o.schedule = :schedule)
-    AND (:pool = '' OR o.pool = :pool) AND (:run = '' OR (o.due, o.run) > (:due, :run))
+    AND (:pool = '' OR o.pool = :pool) AND (o.due, o.run) > (:due, :run)
 ORDER BY o.due, o.run
 LIMIT :limit;
 
@@ -71,7 +71,7 @@ SELECT o.run
 FROM orders AS o
 WHERE o.state < 3 AND (:deployment = '' OR o.deployment = :deployment)
     AND (:schedule = '' OR o.schedule = :schedule) AND (:pool = '' OR o.pool = :pool)
-    AND (:run = '' OR (o.due, o.run) > (:due, :run))
+    AND (o.due, o.run) > (:due, :run)
 ORDER BY o.due, o.run
 LIMIT :limit;
 

@@ -46,18 +46,14 @@ class Rounds:
         claims = choosing.told(runs, rows[-len(telling) :], pools) if runs else {}
         return [
             [claims[run] for run in mine if run in claims and claims[run].order.agent == wish.agent]
-            if self._of(chosen, wish)
+            if wish.agent in chosen.agents
             else None
             for wish, mine in zip(wishes, chosen.runs, strict=True)
         ]
 
-    def _of(self, chosen: Chosen, wish: Wish) -> bool:
-        agent = chosen.agents.get(wish.agent)
-        return agent is not None and agent.pool == self._pool
-
     def _taking(self, wishes: Sequence[Wish], chosen: Chosen) -> list[Asked]:
         statements: list[Asked] = []
         for wish, runs in zip(wishes, chosen.runs, strict=True):
-            if self._of(chosen, wish):
+            if wish.agent in chosen.agents:
                 statements += choosing.taking(self._ledger, chosen.agents[wish.agent], runs)
         return statements

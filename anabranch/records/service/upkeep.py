@@ -84,11 +84,8 @@ class DirectUpkeep:
         ledger, left = self._ledger, order.lease_until - self._ledger.now()
         if order.state is not OrderState.CLAIMED or 0 <= left <= _LONGEST_LEASE:
             return
-        if order.ended:  # by a driver that began after the backup that the records were restored from
-            moves.close(ledger, db, order)
-            return
-        moves.back(ledger, db, order, f"its agent said nothing for {LEASE:.0f} s, and no driver had begun")
-        done.returned.append(order.run)
+        if moves.back(ledger, db, order, f"its agent said nothing for {LEASE:.0f} s, and no driver had begun"):
+            done.returned.append(order.run)
 
     def _mend(self, heard_since: float, db: Connection, order: moves.Locked, done: Reaped) -> None:
         ledger, now = self._ledger, self._ledger.now()

@@ -43,12 +43,13 @@ LIMIT :limit;
 
 -- name: left_by_parents
 -- Open orders of flow runs that were cancelled, where nobody has cancelled these too: they were not waited for, or the
--- driver of the flow run is gone.
+-- driver of the flow run is gone. The joins stand in the order in which they are to be made: children that go on are few.
 SELECT o.run
-FROM orders AS o
-JOIN flow_runs AS r ON r.id = o.run
-JOIN flow_runs AS p ON p.id = r.parent_run
-WHERE o.state < 3 AND o.cancel_by IS NULL AND p.state = :cancelled
+FROM flow_runs AS r
+CROSS JOIN flow_runs AS p
+CROSS JOIN orders AS o
+WHERE r.parent_run <> '' AND r.ended IS NULL AND p.id = r.parent_run AND p.state = :cancelled
+    AND o.run = r.id AND o.state < 3 AND o.cancel_by IS NULL
 LIMIT :limit;
 
 -- name: late

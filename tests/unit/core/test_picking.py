@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from anabranch.core.deployments import DeploymentRow
 from anabranch.core.orders import Agent, Pool, Queue
-from anabranch.core.picking import Candidate, Picking, Room, Sitting, fits, pick
+from anabranch.core.picking import Candidate, Picking, Room, Sitting, fits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 QUEUES = ("fast", "slow", "other")
 DEPLOYMENTS = ("a", "b", "c")
@@ -34,6 +37,16 @@ def room(*deployments: DeploymentRow, pool: Pool | None = None, queues: tuple[Qu
 def waiting(*runs: str) -> list[Candidate]:
     """Orders of the queue "default": "a1" is one of deployment a; the later in the list, the later due."""
     return [Candidate(run, run[0], "default", 0, float(due)) for due, run in enumerate(runs)]
+
+
+def pick(agent: Agent, places: int, waiting: Iterable[Candidate], room: Room, asking: int = 1) -> list[Candidate]:
+    """Return the orders that an agent gets of those that wait and are due, first to last."""
+    picking = Picking(agent, places, room, asking)
+    found: dict[str, list[Candidate]] = {}
+    for one in waiting:
+        found.setdefault(one.queue, []).append(one)
+    picking.look(found, ())
+    return picking.picked
 
 
 def runs(picked: list[Candidate]) -> list[str]:

@@ -12,8 +12,10 @@ import pytest
 
 from anabranch.core.deployments import DeploymentRow
 from anabranch.core.orders import Agent, NewOrder, Queue
+from anabranch.core.states import CANCELLED
 from anabranch.records.service.choosing import Wish
 from anabranch.records.service.direct import DirectService
+from anabranch.records.service.ledger import Ledger
 from anabranch.records.service.memory import MemoryFile
 from anabranch.scheduling import Interval, rows
 from anabranch.services.schedule import TOGETHER, ScheduleStep
@@ -127,3 +129,40 @@ def test_due_schedules_of_many_deployments_are_few_looks(service: DirectService,
     assert len(service.orders.all()) == 200
     transactions = 200 / TOGETHER
     assert database.words["SELECT"] <= 1 + 8 * transactions
+
+
+# -- rows --------------------------------------------------------------------------------------------
+
+
+def test_reaping_does_not_look_at_each_order_that_waits(service: DirectService, database: Counted) -> None:
+    """Children that go on are looked at alone: neither other orders, nor children that ended long ago."""
+    [row] = deployed(service, 1)
+    [parent] = [one.run for one in service.orders.add([NewOrder(row.id)])]
+    service.orders.add([NewOrder(row.id, parent_run=parent) for _ in range(5)])
+    assert service.orders.cancel(parent)
+    assert len(service.upkeep.reap().cancelled) == 5
+    service.orders.add([NewOrder(row.id) for _ in range(2000)])
+    left = {"cancelled": CANCELLED, "limit": 500}
+    assert steps(database, "left_by_parents", left) < 2000, "one of each order is more"
+
+
+def test_a_later_page_of_open_orders_begins_at_its_place(service: DirectService, database: Counted) -> None:
+    [row] = deployed(service, 1)
+    orders = [NewOrder(row.id, due=NOW + n) for n in range(2000)]
+    service.orders.add(orders)
+    where = {"deployment": "", "schedule": "", "pool": "", "run": "r", "due": NOW + 1990, "limit": 5}
+    assert steps(database, "open_orders", where) < 2000, "one of each order is more"
+
+
+def steps(database: Counted, query: str, where: dict[str, Any]) -> int:
+    """Count the steps of SQLite's machine for a query."""
+    sql, count = Ledger(database).sql[query], 0
+
+    def step() -> None:
+        nonlocal count
+        count += 1
+
+    with database.opened() as db:
+        db.set_progress_handler(step, 1)
+        db.execute(sql, where).fetchall()
+    return count

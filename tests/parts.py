@@ -31,9 +31,10 @@ WAITING = "(slurm or kubernetes)"
 AT_ONCE = 3  # with more on two processors Ray does not start in its time
 MINUTE = 60.0
 POLL = 0.2
+UNENDED = 4  # the code of a suite with a part whose pytest ended well before its closing line
 STOPPED = 130  # the code of a suite that Ctrl-C kept from starting all its parts, as a shell's
 PERCENT = re.compile(r"\[ *(\d+)%\]")
-CLOSING = re.compile(r"^=*\s*((?:\d+ \w+|no tests ran).* in [\d.]+s.*?)\s*=*$")
+CLOSING = re.compile(r"^=* ?((?:\d+ \w+|no tests ran).* in [\d.]+s[^\n]*?)[ =]*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +93,14 @@ class Running:
 def closing(lines: str) -> tuple[str, str]:
     """Take pytest's closing line off what it has printed; returns the rest and that line.
 
-    The closing line is "" where there is none: pytest has not come to its end.
+    The closing line is "" where there is none: pytest has not come to its end. What the end of a program that pytest
+    has started prints, or Python's own end, comes after it.
     """
-    rest, _, last = lines.rstrip().rpartition("\n")
-    found = CLOSING.match(last)
-    return (rest, found[1]) if found else (lines.rstrip(), "")
+    found = list(CLOSING.finditer(lines))
+    if not found:
+        return lines.rstrip(), ""
+    last = found[-1]
+    return (lines[: last.start()].rstrip() + "\n" + lines[last.end() :].lstrip()).rstrip(), last[1]
 
 
 def standing(lines: str) -> str:
@@ -107,6 +111,8 @@ def standing(lines: str) -> str:
 
 def run(commands: Sequence[tuple[Part, Sequence[str]]], tell: Callable[[str], None], stopped: threading.Event) -> int:
     """Run all parts to their ends; returns 0 if each has passed, else the code of one that has not.
+
+    A part that ends with code 0 before pytest's closing line has not passed: a test has ended its process.
 
     Args:
         stopped: once it is set, no part starts; those that never did count as not passed.
@@ -124,10 +130,11 @@ def run(commands: Sequence[tuple[Part, Sequence[str]]], tell: Callable[[str], No
             waiting.clear()
         for one in [one for one in open_parts if one.process.poll() is not None]:
             open_parts.remove(one)
-            codes.append(one.process.returncode)
+            code = one.process.returncode
             rest, end = closing(one.lines())
             tell(f"\n== {one.name} ==\n{rest}")
-            ends.append(f"{end or f'ended with code {codes[-1]} and no closing line'} ({one.name})")
+            ends.append(f"{end or f'ended with code {code} and no closing line'} ({one.name})")
+            codes.append(code or (0 if end else UNENDED))
             one.clear()
         if time.monotonic() > due:
             tell("so far: " + ", ".join(f"{one.name} {standing(one.lines())}" for one in open_parts))

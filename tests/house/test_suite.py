@@ -17,7 +17,7 @@ from tests import parts
 from tests.acceptance.far import SAMPLE, WIRE
 from tests.engines import BORROWERS
 from tests.nightly import left_out
-from tests.parts import AT_ONCE, PARTS, STOPPED, WAITING, Part, Running, main, run, standing
+from tests.parts import AT_ONCE, PARTS, STOPPED, UNENDED, WAITING, Part, Running, main, run, standing
 from tests.waiting import until
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -118,6 +118,19 @@ def test_what_a_part_prints_stays_together_and_the_closing_lines_come_last() -> 
     start = lines.index("== part0 ==")
     assert lines[start : start + 3] == ["== part0 ==", "of 0", ".... [ 50%]"]
     assert "\n".join(lines).count("12 passed") == 1
+
+
+def test_what_comes_after_the_closing_line_does_not_hide_it() -> None:
+    code, lines = ran("print('. [100%]\\n1 failed, 2 passed, 3 deselected in 71.00s (0:01:11)\\nException ignored in: x')")
+    assert code == 0
+    assert lines[-1] == "1 failed, 2 passed, 3 deselected in 71.00s (0:01:11) (part0)"
+    assert lines[1:4] == ["== part0 ==", ". [100%]", "Exception ignored in: x"]
+
+
+def test_a_part_that_ends_well_before_its_end_has_not_passed() -> None:
+    code, lines = ran("print('.... [ 50%]')")
+    assert code == UNENDED
+    assert lines[-1] == "ended with code 0 and no closing line (part0)"
 
 
 @pytest.mark.parametrize("code", [1, 5, -9])

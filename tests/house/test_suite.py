@@ -121,7 +121,8 @@ def test_what_a_part_prints_stays_together_and_the_closing_lines_come_last() -> 
 
 
 def test_what_comes_after_the_closing_line_does_not_hide_it() -> None:
-    code, lines = ran("print('. [100%]\\n1 failed, 2 passed, 3 deselected in 71.00s (0:01:11)\\nException ignored in: x')")
+    text = ". [100%]\n1 failed, 2 passed, 3 deselected in 71.00s (0:01:11)\nException ignored in: x"
+    code, lines = ran(f"print({text!r})")
     assert code == 0
     assert lines[-1] == "1 failed, 2 passed, 3 deselected in 71.00s (0:01:11) (part0)"
     assert lines[1:4] == ["== part0 ==", ". [100%]", "Exception ignored in: x"]

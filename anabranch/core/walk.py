@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.annotations import quote
-from anabranch.core.containers import EXACT, FIXED, LEAVES, OTHER, kind_of
-from anabranch.core.rebuild import Rebuild
+from anabranch.core.containers import EXACT, FIXED, ITERATOR, LEAVES, OTHER, kind_of
+from anabranch.core.rebuild import Listing, Rebuild
 from anabranch.core.search import Hole, is_hole, search
 
 if TYPE_CHECKING:
@@ -50,6 +50,39 @@ def lift(value: Any, is_future: Callable[[object], bool]) -> tuple[Any, list[tup
         return hole
 
     return Rebuild(is_future, take, touched, alive, marks=True)(value), found
+
+
+def without_marks(value: Any, is_future: Callable[[object], bool]) -> tuple[Any, bool]:
+    """Return a value without its annotations, and False; with a future in it, the value as it is, and True.
+
+    No iterator over futures is advanced: `lift` advances it, so it may be asked once for each value.
+    """
+    seen = False
+
+    def noted(part: object) -> bool:
+        nonlocal seen
+        found = is_future(part)
+        seen = seen or found
+        return found
+
+    touched, alive = search((value,), noted, marks=True)
+    if seen or not touched:
+        return value, seen
+    return Rebuild(is_future, _as_it_is, touched, alive, marks=True)(value), False
+
+
+def listed(value: Any, is_future: Callable[[object], bool]) -> Any:
+    """Return a value that several runs share, with lists in place of iterators over futures: one run would empty it."""
+    if type(value) in LEAVES:
+        return value
+    touched, alive = search((value,), is_future, marks=True)
+    if not touched or all(kind_of(type(part)) != ITERATOR for part in alive):
+        return value
+    return Listing(is_future, _as_it_is, touched, alive, marks=True)(value)
+
+
+def _as_it_is(future: Any, allow: bool) -> Any:
+    return future
 
 
 def fill(value: Any, values: Sequence[Any]) -> Any:

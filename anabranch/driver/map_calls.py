@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anabranch.core import secrets
 from anabranch.core.columns import Source
@@ -17,7 +17,7 @@ from anabranch.core.walk import lift
 from anabranch.engine.fusing import PIPE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from anabranch.core.map_plan import MapPlan
     from anabranch.core.maps import Upstream
@@ -33,10 +33,22 @@ def planned(task: Runnable, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tu
     return settled(plan)
 
 
-def item_call(
-    call: tuple[Any, Any], wait_for: Any, upstream: Callable[[Any, bool], Upstream]
-) -> tuple[Any, tuple[Upstream, ...]]:
-    """Return the arguments of one run with holes in place of futures, and its upstreams.
+class ItemCall(NamedTuple):
+    """The call of one run.
+
+    Attributes:
+        item: its arguments with holes in place of futures.
+        futures: those futures, kept until the dispatcher knows that their values are read: a value without a reader
+            goes, and of those that came out of an iterator nobody else has one.
+    """
+
+    item: Any
+    upstreams: tuple[Upstream, ...]
+    futures: Sequence[Any]
+
+
+def item_call(call: tuple[Any, Any], wait_for: Any, upstream: Callable[[Any, bool], Upstream]) -> ItemCall:
+    """Take the call of one run apart.
 
     Args:
         call: its arguments, positional and by name.
@@ -51,7 +63,7 @@ def item_call(
     if wait_for is not None:
         _, waited = lift(wait_for, is_future)
         ups += [upstream(f, allow)._replace(value=False) for f, allow in waited]
-    return item, tuple(ups)
+    return ItemCall(item, tuple(ups), found)
 
 
 @dataclass(slots=True)
@@ -65,6 +77,7 @@ class MapCall:
         values: the runs that give the values of these holes.
         gates: runs that have to end before any item begins, `values` among them.
         length: None: not known yet.
+        futures: those of `values`, kept as `ItemCall.futures` are.
     """
 
     layout: Layout
@@ -74,6 +87,7 @@ class MapCall:
     values: tuple[Upstream, ...]
     gates: tuple[Upstream, ...]
     length: int | None
+    futures: Sequence[Any]
 
 
 def map_call(plan: MapPlan, wait_for: Any, upstream: Callable[[Any, bool], Upstream], *, apart: bool) -> MapCall:
@@ -97,4 +111,4 @@ def map_call(plan: MapPlan, wait_for: Any, upstream: Callable[[Any, bool], Upstr
     length = plan.length if not feeds or source is not None else None
     if source is not None and not source.random_access:
         length = None
-    return MapCall(layout, feeds, source, constants, values, gates, length)
+    return MapCall(layout, feeds, source, constants, values, gates, length, found)

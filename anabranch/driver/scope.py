@@ -106,7 +106,7 @@ class Scope:
         loose = needs_walk(args, kwargs)
         if loose or wait_for is not None:
             secrets.remember(*args, *kwargs.values())
-            item, upstreams = item_call(item, wait_for, self.upstream)
+            item, upstreams, _kept = item_call(item, wait_for, self.upstream)
         index = next(map.inputs.append_index)
         future = Future(map, index)
         carried = map.header.carried
@@ -271,10 +271,10 @@ class Scope:
         calls = calls_of(plan)
         lifted = [item_call((args, kwargs), wait_for, self.upstream) for args, kwargs in calls]
         if self.resume is not None:
-            self.resume.begin_listed(map, "", [(None if item is PIPE else item, ups) for item, ups in lifted])
+            self.resume.begin_listed(map, "", [(None if item is PIPE else item, ups) for item, ups, _ in lifted])
         self.endings.maps.append(map)
         stage = self.maker.stage(map, Binding(star=True), None)
-        items = [(((Hole(0),), {}) if item is PIPE else item, ups) for item, ups in lifted]
+        items = [(((Hole(0),), {}) if item is PIPE else item, ups) for item, ups, _ in lifted]
         if self.maker.apart:
             items = [(taken(item), ups) for item, ups in items]
         self._begin(map, self.pump.dispatcher.intake.open_listed, map, stage, items)

@@ -13,6 +13,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import itertools
+import os
+import pickle
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -52,11 +55,13 @@ class WorkerScope:
         self.task = task
         self.port = task.port
         self.chunk = task.chunk
+        self.id = os.urandom(8).hex()
         self.maps: dict[str, RemoteMapRun] = {}
         self.notes: deque[nested.Note] = deque()  # handles taken and released, in order
         self.feeds: set[IteratorFeed] = set()  # iterators that are still pulled
         self._ends: dict[tuple[str, int | None], list[Callable[[], None]]] = {}
         self._watching = False
+        self._turns = itertools.count()
         self._lock = threading.Lock()
 
     def ask(self, request: nested.Request[A], gave: dict[int, list[Any]] | None = None) -> A:
@@ -67,14 +72,15 @@ class WorkerScope:
         Args:
             gave: filled with the elements that iterators in the request have given, by the id of the iterator.
         """
-        told, asked = io.BytesIO(), io.BytesIO()
-        NestedPickler(asked, {} if gave is None else gave).dump(request.parts())
-        notes: list[nested.Note] = []
-        with contextlib.suppress(IndexError):  # another thread of the task may empty it
+        asked = io.BytesIO()
+        gave = {} if gave is None else gave  # kept until the answer: the request names futures that are in here alone
+        NestedPickler(asked, gave).dump(request.parts())
+        with self._lock:
+            turn, notes = next(self._turns), []
             while self.notes:
                 notes.append(self.notes.popleft())
-        NestedPickler(told, {}).dump(notes)  # the driver reads notes first: the request may name a handle in them
-        data = told.getvalue() + asked.getvalue()
+        # The driver reads notes first: the request may name a handle in them.
+        data = pickle.dumps((self.id, turn, notes)) + asked.getvalue()
         with aside():
             answer: A = self.port.request(self.chunk, self.task.position, request.kind, data)
         return answer

@@ -76,7 +76,8 @@ def listed(value: Any, is_future: Callable[[object], bool]) -> Any:
     if type(value) in LEAVES:
         return value
     touched, alive = search((value,), is_future, marks=True)
-    if not touched or all(kind_of(type(part)) != ITERATOR for part in alive):
+    kinds: set[Any] = set(map(type, alive))
+    if not touched or all(kind_of(kind) != ITERATOR for kind in kinds):
         return value
     return Listing(is_future, _as_it_is, touched, alive, marks=True)(value)
 

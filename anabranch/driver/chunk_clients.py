@@ -49,7 +49,7 @@ class Turns:
     def come(
         self, turn: int, request: WorkerRequest, notes: list[Note], rest: io.BytesIO
     ) -> Iterator[tuple[WorkerRequest, list[Note], io.BytesIO]]:
-        """Take a request, and yield those whose turn it is; a repeated one has had its turn."""
+        """Take a request, and yield all that have their turn now; a repeated one has had it."""
         if turn >= self._next:
             self._early[turn] = request, notes, rest
         while self._next in self._early:
@@ -68,7 +68,7 @@ class ChunkClient:
     subscriptions: dict[str, Subscription] = field(default_factory=dict)
     feeds: dict[int, RemoteItems] = field(default_factory=dict)
     tickets: dict[int, Ticket] = field(default_factory=dict)
-    turns: dict[str, Turns] = field(default_factory=dict)  # by its scopes: a chunk may run twice, or in several children
+    turns: dict[str, Turns] = field(default_factory=dict)  # by scope: a chunk may run again, or in children
 
     def opened(self, argument: Any) -> Any:
         """A map's argument as the driver takes it: an iterator of the worker's is fed from there."""

@@ -128,7 +128,9 @@ class WorkerRequests:
         for sent in client.turns.setdefault(scope, Turns()).come(turn, request, notes, rest):
             self._take_turn(client, *sent)
 
-    def _take_turn(self, client: ChunkClient, request: WorkerRequest, notes: list[nested.Note], rest: io.BytesIO) -> None:
+    def _take_turn(
+        self, client: ChunkClient, request: WorkerRequest, notes: list[nested.Note], rest: io.BytesIO
+    ) -> None:
         try:
             for note in notes:
                 self._note(client, *note)

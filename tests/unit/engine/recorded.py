@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from anabranch.core import states
-from anabranch.core.instructions import Rows
 from anabranch.core.runs import ItemBlock, ItemRow
 
 if TYPE_CHECKING:
+    from anabranch.core.instructions import Rows
     from anabranch.core.maps import MapRun
 
 Place = tuple[str, int, int]  # a map, an item, an attempt

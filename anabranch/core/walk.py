@@ -7,6 +7,7 @@ future or hole. `rebuild.py` builds only those anew. A container without a futur
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.annotations import quote
@@ -80,6 +81,18 @@ def listed(value: Any, is_future: Callable[[object], bool]) -> Any:
     if not touched or all(kind_of(kind) != ITERATOR for kind in kinds):
         return value
     return Listing(is_future, _as_it_is, touched, alive, marks=True)(value)
+
+
+def waited_for(wait_for: Any, is_future: Callable[[object], bool]) -> list[tuple[Any, bool]]:
+    """List the futures that a run waits for beside its inputs, as `lift` does.
+
+    No function gets `wait_for`, so an iterable of any kind is read, and one that is read leaves nothing: ask once.
+    """
+    kind: Any = type(wait_for)
+    loose = kind not in LEAVES and kind_of(kind) in (OTHER, ITERATOR) and issubclass(kind, Iterable)
+    if loose and not is_future(wait_for):
+        wait_for = list(wait_for)
+    return lift(wait_for, is_future)[1]
 
 
 def _as_it_is(future: Any, allow: bool) -> Any:

@@ -13,7 +13,7 @@ from anabranch.core.layout import Layout, resolved_late, settled
 from anabranch.core.map_plan import plan_map
 from anabranch.core.pulled import now_list
 from anabranch.core.search import Hole
-from anabranch.core.walk import lift
+from anabranch.core.walk import lift, waited_for
 from anabranch.engine.fusing import PIPE
 
 if TYPE_CHECKING:
@@ -47,21 +47,23 @@ class ItemCall(NamedTuple):
     futures: Sequence[Any]
 
 
-def item_call(call: tuple[Any, Any], wait_for: Any, upstream: Callable[[Any, bool], Upstream]) -> ItemCall:
+def item_call(
+    call: tuple[Any, Any], waited: Sequence[tuple[Any, bool]], upstream: Callable[[Any, bool], Upstream]
+) -> ItemCall:
     """Take the call of one run apart.
 
     Args:
         call: its arguments, positional and by name.
+        waited: futures to wait for beside them, each with whether its failure is allowed.
         upstream: returns the upstream of a future, with whether its failure is allowed.
     """
     item, found = lift(call, is_future)
     ups = [upstream(f, allow) for f, allow in found]
-    pipe = len(ups) == 1 and ups[0].item is not None and not ups[0].allow_failure and wait_for is None
+    pipe = len(ups) == 1 and ups[0].item is not None and not ups[0].allow_failure and not waited
     (args, kwargs) = item
     if pipe and not kwargs and len(args) == 1 and type(args[0]) is Hole:
         item = PIPE
-    if wait_for is not None:
-        _, waited = lift(wait_for, is_future)
+    if waited:
         ups += [upstream(f, allow)._replace(value=False) for f, allow in waited]
     return ItemCall(item, tuple(ups), found)
 
@@ -105,8 +107,7 @@ def map_call(plan: MapPlan, wait_for: Any, upstream: Callable[[Any, bool], Upstr
     constants: Any = tuple(layout.constants) or None
     constants, found = lift(constants, is_future) if constants is not None else (None, [])
     values = tuple(upstream(future, allow) for future, allow in found)
-    waited = lift(wait_for, is_future)[1] if wait_for is not None else []
-    gates = (*values, *(upstream(future, allow)._replace(value=False) for future, allow in waited))
+    gates = (*values, *(upstream(f, allow)._replace(value=False) for f, allow in waited_for(wait_for, is_future)))
     source = Source(layout.source_plan) if layout.source_plan is not None else None
     length = plan.length if not feeds or source is not None else None
     if source is not None and not source.random_access:

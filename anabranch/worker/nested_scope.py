@@ -25,10 +25,11 @@ from anabranch.core import context, nested
 from anabranch.core.annotations import Annotation, allow_failure, unmapped
 from anabranch.core.asking import is_a
 from anabranch.core.errors import MapError, RunnerError
-from anabranch.core.future_lists import FutureList
+from anabranch.core.future_lists import FutureList, is_future
 from anabranch.core.futures import FUTURES, Future
 from anabranch.core.item_columns import ENDED
 from anabranch.core.waiter import aside
+from anabranch.core.walk import waited_for
 from anabranch.limits.tickets import Ticket
 from anabranch.worker.nested_feed import IteratorFeed
 from anabranch.worker.nested_pickles import NestedPickler, pickle_of
@@ -90,7 +91,8 @@ class WorkerScope:
     def submit(self, task: Runnable, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any = None) -> Future:
         args, kwargs = task.binder.bind(args, kwargs)
         digest, data = pickle_of(task)
-        request = nested.Submit(digest, None, self._parent(), context.current_tags.get(), args, kwargs, wait_for)
+        tags = context.current_tags.get()
+        request = nested.Submit(digest, None, self._parent(), tags, args, kwargs, _waited(wait_for))
         map_id, index = self._start(request, data)
         map = self._known(map_id, task, "submit")
         learn(map, begun(index))
@@ -106,7 +108,7 @@ class WorkerScope:
         kwargs = {name: self._mapped(a, feeds) for name, a in kwargs.items()}
         digest, data = pickle_of(task)
         tags = context.current_tags.get()
-        request = nested.SubmitMap(digest, None, self._parent(), tags, args, kwargs, wait_for, options)
+        request = nested.SubmitMap(digest, None, self._parent(), tags, args, kwargs, _waited(wait_for), options)
         map_id, news = self._start(request, data)
         self.feeds.update(feeds)
         for feed in feeds:
@@ -298,6 +300,11 @@ class WorkerScope:
 
     def call_back(self, work: Callable[[], object]) -> None:
         work()
+
+
+def _waited(wait_for: Any) -> list[Any] | None:
+    """Return the futures to wait for in a form that travels, which not every iterable does."""
+    return [allow_failure(f) if allow else f for f, allow in waited_for(wait_for, is_future)] or None
 
 
 class FarTicket(Ticket):

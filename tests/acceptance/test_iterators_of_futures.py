@@ -118,6 +118,48 @@ def test_its_values_are_there_for_what_a_task_submits(runner: str) -> None:
     assert main() == {kind: expected for kind, (_, expected) in GIVEN.items()}
 
 
+ITERABLES: dict[str, Callable[[Any], Any]] = {
+    "list": lambda f: [f],
+    "iter": lambda f: iter([f]),
+    "generator": lambda f: (one for one in [f]),
+    "map": lambda f: map(list, [[f]]),
+    "values": lambda f: {"a": f}.values(),
+    "set": lambda f: {f},
+}
+
+
+def behind(first: Any, give: Callable[[Any], Any]) -> dict[str, list[str]]:
+    """What becomes of runs that wait for a failed one, by the way in which they are begun."""
+    two = same.map([1, 2])
+    return {
+        "submit": [same.submit(1, wait_for=give(first)).wait(WAIT).name],
+        "call": [same(1, wait_for=give(first), return_state=True).name],
+        "map": [state.name for state in same.map([1, 2], wait_for=give(first)).wait(WAIT)],
+        "map over futures": [state.name for state in same.map([*two], wait_for=give(first)).wait(WAIT)],
+        "map over an iterator": [state.name for state in same.map(iter([1, 2]), wait_for=give(first)).wait(WAIT)],
+    }
+
+
+@pytest.mark.parametrize("kind", ITERABLES)
+@pytest.mark.parametrize("where", ["flow", "task"])
+def test_a_run_waits_for_what_any_iterable_gives(concurrent: str, where: str, kind: str) -> None:
+    @task
+    def fails() -> None:
+        raise ValueError("first")
+
+    @task
+    def outer() -> dict[str, list[str]]:
+        return behind(fails.submit(), ITERABLES[kind])
+
+    @flow
+    def main() -> Any:
+        return outer.submit().result(WAIT) if where == "task" else behind(fails.submit(), ITERABLES[kind])
+
+    found = main()
+    assert [way for way, names in found.items() if set(names) != {"TriggerFailed"}] == []
+    assert len(found) == 5
+
+
 def test_a_map_with_a_key_reads_it_once(threads: str) -> None:
     """The key is made of the futures in it, before the map is."""
     a = same.map([1, 2])

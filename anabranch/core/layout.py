@@ -12,10 +12,12 @@ from anabranch.core.columns import Source
 from anabranch.core.containers import LEAVES
 from anabranch.core.future_lists import is_future
 from anabranch.core.map_plan import Constant, LateMapped, Mapped
-from anabranch.core.walk import lift
+from anabranch.core.walk import listed, without_marks
 
 if TYPE_CHECKING:
-    from anabranch.core.map_plan import Key, MapPlan
+    from collections.abc import Mapping
+
+    from anabranch.core.map_plan import Argument, Key, MapPlan
 
 
 class Layout:
@@ -74,26 +76,36 @@ def resolved_late(
 def settled(plan: MapPlan) -> tuple[MapPlan, bool]:
     """Return the plan without annotations round its elements, and whether futures are among these, at any depth.
 
+    A constant with an iterator over futures gets a list in its place, because all items read it.
+
     The elements of an iterator, and those beside it, are searched when they are pulled: see `core.pulled`. A future
     list beside an iterator becomes an iterator over its futures.
     """
+    plan = _with_lists(plan)
     bare: dict[Key, Mapped] = {}
-    listed = [(key, argument) for key, argument in plan.mapped if not argument.futures]
-    if any(is_a(argument.iterable, Iterator) for _, argument in listed):
+    own = [(key, argument) for key, argument in plan.mapped if not argument.futures]
+    if any(is_a(argument.iterable, Iterator) for _, argument in own):
         bare = {key: Mapped(iter(a.iterable), a.wrap) for key, a in plan.mapped if a.futures}
         return _with(plan, bare), False
-    for key, argument in listed:
+    for key, argument in own:
         cells = argument.iterable
         if type(cells) is tuple and argument.wrap != "quote" and not LEAVES.issuperset(map(type, cells)):
-            cells, found = lift(cells, is_future)
-            if found:
+            cells, holds = without_marks(cells, is_future)
+            if holds:
                 return plan, True
         if cells is not argument.iterable or argument.wrap is not None:
             bare[key] = Mapped(cells)
     return _with(plan, bare), False
 
 
-def _with(plan: MapPlan, new: dict[Key, Mapped]) -> MapPlan:
+def _with_lists(plan: MapPlan) -> MapPlan:
+    """Return the plan with lists in place of iterators over futures in its constants."""
+    given: list[tuple[Key, Any]] = [*enumerate(plan.args), *plan.kwargs.items()]
+    constants = [(key, a, listed(a.value, is_future)) for key, a in given if isinstance(a, Constant)]
+    return _with(plan, {key: Constant(value) for key, a, value in constants if value is not a.value})
+
+
+def _with(plan: MapPlan, new: Mapping[Key, Argument]) -> MapPlan:
     """Return the plan with these arguments in place of its own."""
     if not new:
         return plan

@@ -127,12 +127,16 @@ class Rebuild:
         return self.fields(kind, value, allow, key)
 
     def steps(self, items: list[Any], allow: bool) -> Any:
+        """Return what stands for an iterator with these elements."""
+        found = self.elements(items, allow)
+        return Steps(found) if search((found,), is_hole, marks=False)[0] else iter(found)
+
+    def elements(self, items: list[Any], allow: bool) -> Any:
         """Rebuild the elements of an iterator: the search could not see the futures among them."""
         touched, alive = search((items,), self.is_future, marks=self.marks, allow=int(allow))
         self.touched |= touched
         self.alive += alive
-        found = self.part(items, allow)
-        return Steps(found) if search((found,), is_hole, marks=False)[0] else iter(found)
+        return self.part(items, allow)
 
     def dict(self, value: Any, allow: bool, key: int) -> Any:
         new = self.copies[key] = {} if type(value) is dict else copy.copy(value)
@@ -172,6 +176,21 @@ class Rebuild:
             if part is not v:
                 object.__setattr__(new, name, part)  # frozen classes forbid plain assignment
         return new
+
+
+class Listing(Rebuild):
+    """Puts a list in the place of each touched iterator; futures and annotations stay."""
+
+    __slots__ = ()
+
+    def part(self, value: Any, allow: bool) -> Any:
+        cls: Any = type(value)
+        if kind_of(cls) != MARK or issubclass(cls, quote):
+            return value if issubclass(cls, quote) else super().part(value, allow)
+        return cls(self.part(value.value, allow or issubclass(cls, allow_failure)))
+
+    def steps(self, items: list[Any], allow: bool) -> Any:
+        return self.elements(items, allow)
 
 
 def _copy_of(value: Any, given: dict[str, Any]) -> Any:

@@ -7,11 +7,12 @@ future or hole. `rebuild.py` builds only those anew. A container without a futur
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.annotations import quote
-from anabranch.core.containers import EXACT, FIXED, LEAVES, OTHER, kind_of
-from anabranch.core.rebuild import Rebuild
+from anabranch.core.containers import EXACT, FIXED, ITERATOR, LEAVES, OTHER, kind_of
+from anabranch.core.rebuild import Listing, Rebuild
 from anabranch.core.search import Hole, is_hole, search
 
 if TYPE_CHECKING:
@@ -50,6 +51,52 @@ def lift(value: Any, is_future: Callable[[object], bool]) -> tuple[Any, list[tup
         return hole
 
     return Rebuild(is_future, take, touched, alive, marks=True)(value), found
+
+
+def without_marks(value: Any, is_future: Callable[[object], bool]) -> tuple[Any, bool]:
+    """Return a value without its annotations, and False; with a future in it, the value as it is, and True.
+
+    No iterator over futures is advanced: `lift` advances it, so it may be asked once for each value.
+    """
+    seen = False
+
+    def noted(part: object) -> bool:
+        nonlocal seen
+        found = is_future(part)
+        seen = seen or found
+        return found
+
+    touched, alive = search((value,), noted, marks=True)
+    if seen or not touched:
+        return value, seen
+    return Rebuild(is_future, _as_it_is, touched, alive, marks=True)(value), False
+
+
+def listed(value: Any, is_future: Callable[[object], bool]) -> Any:
+    """Return a value that several runs share, with lists in place of iterators over futures: one run would empty it."""
+    if type(value) in LEAVES:
+        return value
+    touched, alive = search((value,), is_future, marks=True)
+    kinds: set[Any] = set(map(type, alive))
+    if not touched or all(kind_of(kind) != ITERATOR for kind in kinds):
+        return value
+    return Listing(is_future, _as_it_is, touched, alive, marks=True)(value)
+
+
+def waited_for(wait_for: Any, is_future: Callable[[object], bool]) -> list[tuple[Any, bool]]:
+    """List the futures that a run waits for beside its inputs, as `lift` does.
+
+    No function gets `wait_for`, so an iterable of any kind is read, and one that is read leaves nothing: ask once.
+    """
+    kind: Any = type(wait_for)
+    loose = kind not in LEAVES and kind_of(kind) in (OTHER, ITERATOR) and issubclass(kind, Iterable)
+    if loose and not is_future(wait_for):
+        wait_for = list(wait_for)
+    return lift(wait_for, is_future)[1]
+
+
+def _as_it_is(future: Any, allow: bool) -> Any:
+    return future
 
 
 def fill(value: Any, values: Sequence[Any]) -> Any:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.core.annotations import Annotation
 from anabranch.core.errors import ResultReleased
-from anabranch.core.nested import Key, RemoteIterator
+from anabranch.core.nested import Key, Note, RemoteIterator
 from anabranch.driver.nested_items import RemoteItems
 
 if TYPE_CHECKING:
     import io
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from anabranch.core.events import WorkerRequest
     from anabranch.core.future_lists import FutureList
@@ -36,6 +36,28 @@ class Wait:
 
 
 @dataclass(eq=False, slots=True)
+class Turns:
+    """The requests of one scope on a worker, in the order in which it made them.
+
+    Several threads of a task ask at once, and on the way here requests overtake each other. Their notes must not: a
+    handle that one of them takes may be named by the next one, and keep a value that the next one lets go.
+    """
+
+    _next: int = 0
+    _early: dict[int, tuple[WorkerRequest, list[Note], io.BytesIO]] = field(default_factory=dict)
+
+    def come(
+        self, turn: int, request: WorkerRequest, notes: list[Note], rest: io.BytesIO
+    ) -> Iterator[tuple[WorkerRequest, list[Note], io.BytesIO]]:
+        """Take a request, and yield all that have their turn now; a repeated one has had it."""
+        if turn >= self._next:
+            self._early[turn] = request, notes, rest
+        while self._next in self._early:
+            self._next += 1
+            yield self._early.pop(self._next - 1)
+
+
+@dataclass(eq=False, slots=True)
 class ChunkClient:
     """What the tasks of one chunk have submitted and still hold."""
 
@@ -46,6 +68,7 @@ class ChunkClient:
     subscriptions: dict[str, Subscription] = field(default_factory=dict)
     feeds: dict[int, RemoteItems] = field(default_factory=dict)
     tickets: dict[int, Ticket] = field(default_factory=dict)
+    turns: dict[str, Turns] = field(default_factory=dict)  # by scope: a chunk may run again, or in children
 
     def opened(self, argument: Any) -> Any:
         """A map's argument as the driver takes it: an iterator of the worker's is fed from there."""

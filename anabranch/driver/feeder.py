@@ -72,7 +72,7 @@ class Feeder(threading.Thread):
         ended = source.exhausted or error is not None
         if self.map.resume.previous is not None:
             self.map.resume.previous.verify(len(self.map.codes), (as_given(item) for item in elements))
-        items, waited, refused = lifted(self.map, elements)
+        items, waited, refused, _kept = lifted(self.map, elements)
         if waited and self._apart:
             items = list(map(taken, items))
         error = refused or error

@@ -16,7 +16,7 @@ from anabranch.core.errors import OptionError, SerializationError
 from anabranch.core.future_lists import is_future
 from anabranch.core.keys import hash_value
 from anabranch.core.states import CANCELLED
-from anabranch.core.walk import lift
+from anabranch.core.walk import lift, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,6 +62,7 @@ class KeyedMaps:
         if context.current_flow.get() is not None or context.current_task.get() is not None:
             raise OptionError(f"{where}: a map has a key outside of flows only; a flow has one by @flow(run_key=...)")
         plain = replace(options, run_key=None)
+        args, kwargs = listed((args, kwargs), is_future)  # the look at an iterator would leave nothing of it
         digest = _digest(where, task, args, kwargs, plain, lane)
         with self._lock:
             known = self._known.get(key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anabranch.core import secrets
 from anabranch.core.columns import Source
@@ -13,11 +13,11 @@ from anabranch.core.layout import Layout, resolved_late, settled
 from anabranch.core.map_plan import plan_map
 from anabranch.core.pulled import now_list
 from anabranch.core.search import Hole
-from anabranch.core.walk import lift
+from anabranch.core.walk import lift, waited_for
 from anabranch.engine.fusing import PIPE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from anabranch.core.map_plan import MapPlan
     from anabranch.core.maps import Upstream
@@ -33,25 +33,39 @@ def planned(task: Runnable, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tu
     return settled(plan)
 
 
+class ItemCall(NamedTuple):
+    """The call of one run.
+
+    Attributes:
+        item: its arguments with holes in place of futures.
+        futures: those futures, kept until the dispatcher knows that their values are read: a value without a reader
+            goes, and of those that came out of an iterator nobody else has one.
+    """
+
+    item: Any
+    upstreams: tuple[Upstream, ...]
+    futures: Sequence[Any]
+
+
 def item_call(
-    call: tuple[Any, Any], wait_for: Any, upstream: Callable[[Any, bool], Upstream]
-) -> tuple[Any, tuple[Upstream, ...]]:
-    """Return the arguments of one run with holes in place of futures, and its upstreams.
+    call: tuple[Any, Any], waited: Sequence[tuple[Any, bool]], upstream: Callable[[Any, bool], Upstream]
+) -> ItemCall:
+    """Take the call of one run apart.
 
     Args:
         call: its arguments, positional and by name.
+        waited: futures to wait for beside them, each with whether its failure is allowed.
         upstream: returns the upstream of a future, with whether its failure is allowed.
     """
     item, found = lift(call, is_future)
     ups = [upstream(f, allow) for f, allow in found]
-    pipe = len(ups) == 1 and ups[0].item is not None and not ups[0].allow_failure and wait_for is None
+    pipe = len(ups) == 1 and ups[0].item is not None and not ups[0].allow_failure and not waited
     (args, kwargs) = item
     if pipe and not kwargs and len(args) == 1 and type(args[0]) is Hole:
         item = PIPE
-    if wait_for is not None:
-        _, waited = lift(wait_for, is_future)
+    if waited:
         ups += [upstream(f, allow)._replace(value=False) for f, allow in waited]
-    return item, tuple(ups)
+    return ItemCall(item, tuple(ups), found)
 
 
 @dataclass(slots=True)
@@ -65,6 +79,7 @@ class MapCall:
         values: the runs that give the values of these holes.
         gates: runs that have to end before any item begins, `values` among them.
         length: None: not known yet.
+        futures: those of `values`, kept as `ItemCall.futures` are.
     """
 
     layout: Layout
@@ -74,6 +89,7 @@ class MapCall:
     values: tuple[Upstream, ...]
     gates: tuple[Upstream, ...]
     length: int | None
+    futures: Sequence[Any]
 
 
 def map_call(plan: MapPlan, wait_for: Any, upstream: Callable[[Any, bool], Upstream], *, apart: bool) -> MapCall:
@@ -91,10 +107,9 @@ def map_call(plan: MapPlan, wait_for: Any, upstream: Callable[[Any, bool], Upstr
     constants: Any = tuple(layout.constants) or None
     constants, found = lift(constants, is_future) if constants is not None else (None, [])
     values = tuple(upstream(future, allow) for future, allow in found)
-    waited = lift(wait_for, is_future)[1] if wait_for is not None else []
-    gates = (*values, *(upstream(future, allow)._replace(value=False) for future, allow in waited))
+    gates = (*values, *(upstream(f, allow)._replace(value=False) for f, allow in waited_for(wait_for, is_future)))
     source = Source(layout.source_plan) if layout.source_plan is not None else None
     length = plan.length if not feeds or source is not None else None
     if source is not None and not source.random_access:
         length = None
-    return MapCall(layout, feeds, source, constants, values, gates, length)
+    return MapCall(layout, feeds, source, constants, values, gates, length, found)

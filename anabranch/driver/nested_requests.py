@@ -30,7 +30,7 @@ from anabranch.core.futures import Future
 from anabranch.core.nested import SLICE, Key, MapNews, RemoteIterator
 from anabranch.core.own_code import pickler
 from anabranch.core.script import of_the_script
-from anabranch.driver.chunk_clients import ChunkClient, Subscription, Unpickler
+from anabranch.driver.chunk_clients import ChunkClient, Subscription, Turns, Unpickler
 from anabranch.driver.nested_news import has_ended, news, news_of
 from anabranch.driver.nested_waits import LATER, NestedWaits
 
@@ -123,11 +123,18 @@ class WorkerRequests:
         client = self._clients.get(request.chunk)
         if client is None:
             client = self._clients[request.chunk] = ChunkClient(lane, request.chunk)
+        rest = io.BytesIO(request.payload)
+        scope, turn, notes = pickle.load(rest)
+        for sent in client.turns.setdefault(scope, Turns()).come(turn, request, notes, rest):
+            self._take_turn(client, *sent)
+
+    def _take_turn(
+        self, client: ChunkClient, request: WorkerRequest, notes: list[nested.Note], rest: io.BytesIO
+    ) -> None:
         try:
-            file = io.BytesIO(request.payload)
-            for note in pickle.load(file):
+            for note in notes:
                 self._note(client, *note)
-            name, *fields = Unpickler(file, client).load()
+            name, *fields = Unpickler(rest, client).load()
             kind, call = self._answers[name]
             answer = call(client, request, kind(*fields))
         except BaseException as error:

@@ -15,13 +15,13 @@ from anabranch.core import context, secrets
 from anabranch.core.chunks import Binding
 from anabranch.core.errors import CancelledRun, RunnerError
 from anabranch.core.frozen import as_given, taken
-from anabranch.core.future_lists import FutureList
+from anabranch.core.future_lists import FutureList, is_future
 from anabranch.core.futures import FUTURES, Future
 from anabranch.core.layout import calls_of
 from anabranch.core.maps import MapRun, Upstream
 from anabranch.core.search import Hole
 from anabranch.core.states import State
-from anabranch.core.walk import needs_walk
+from anabranch.core.walk import needs_walk, waited_for
 from anabranch.driver import ended_runs, run_logs
 from anabranch.driver.draws import Draws
 from anabranch.driver.endings import Endings
@@ -106,7 +106,7 @@ class Scope:
         loose = needs_walk(args, kwargs)
         if loose or wait_for is not None:
             secrets.remember(*args, *kwargs.values())
-            item, upstreams = item_call(item, wait_for, self.upstream)
+            item, upstreams, _kept = item_call(item, waited_for(wait_for, is_future), self.upstream)
         index = next(map.inputs.append_index)
         future = Future(map, index)
         carried = map.header.carried
@@ -268,13 +268,13 @@ class Scope:
         map.consumers.list_refs = 1
         map.inputs.starred = True
         futures = FutureList(map)
-        calls = calls_of(plan)
-        lifted = [item_call((args, kwargs), wait_for, self.upstream) for args, kwargs in calls]
+        waited = waited_for(wait_for, is_future)
+        lifted = [item_call(call, waited, self.upstream) for call in calls_of(plan)]
         if self.resume is not None:
-            self.resume.begin_listed(map, "", [(None if item is PIPE else item, ups) for item, ups in lifted])
+            self.resume.begin_listed(map, "", [(None if item is PIPE else item, ups) for item, ups, _ in lifted])
         self.endings.maps.append(map)
         stage = self.maker.stage(map, Binding(star=True), None)
-        items = [(((Hole(0),), {}) if item is PIPE else item, ups) for item, ups in lifted]
+        items = [(((Hole(0),), {}) if item is PIPE else item, ups) for item, ups, _ in lifted]
         if self.maker.apart:
             items = [(taken(item), ups) for item, ups in items]
         self._begin(map, self.pump.dispatcher.intake.open_listed, map, stage, items)

@@ -10,7 +10,7 @@ from anabranch.core.failures import exception_of
 from anabranch.core.future_lists import FutureList, is_future
 from anabranch.core.outcomes import outcome
 from anabranch.core.states import State, TriggerFailed
-from anabranch.core.walk import fill, lift
+from anabranch.core.walk import fill, lift, waited_for
 from anabranch.driver.scope import scope_of
 from anabranch.engine import drive
 from anabranch.engine.steps import Call
@@ -48,7 +48,7 @@ class GivenValues:
 
     def __init__(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any) -> None:
         self.name = name
-        self.waited = [] if wait_for is None else lift(wait_for, is_future)[1]
+        self.waited = waited_for(wait_for, is_future)
         self.found: list[tuple[Any, bool]]
         self.lifted: tuple[tuple[Any, ...], dict[str, Any]]
         self.lifted, self.found = lift((args, kwargs), is_future)

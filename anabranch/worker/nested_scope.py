@@ -13,6 +13,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import itertools
+import os
+import pickle
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -22,10 +25,11 @@ from anabranch.core import context, nested
 from anabranch.core.annotations import Annotation, allow_failure, unmapped
 from anabranch.core.asking import is_a
 from anabranch.core.errors import MapError, RunnerError
-from anabranch.core.future_lists import FutureList
+from anabranch.core.future_lists import FutureList, is_future
 from anabranch.core.futures import FUTURES, Future
 from anabranch.core.item_columns import ENDED
 from anabranch.core.waiter import aside
+from anabranch.core.walk import waited_for
 from anabranch.limits.tickets import Ticket
 from anabranch.worker.nested_feed import IteratorFeed
 from anabranch.worker.nested_pickles import NestedPickler, pickle_of
@@ -52,11 +56,13 @@ class WorkerScope:
         self.task = task
         self.port = task.port
         self.chunk = task.chunk
+        self.id = os.urandom(8).hex()
         self.maps: dict[str, RemoteMapRun] = {}
         self.notes: deque[nested.Note] = deque()  # handles taken and released, in order
         self.feeds: set[IteratorFeed] = set()  # iterators that are still pulled
         self._ends: dict[tuple[str, int | None], list[Callable[[], None]]] = {}
         self._watching = False
+        self._turns = itertools.count()
         self._lock = threading.Lock()
 
     def ask(self, request: nested.Request[A], gave: dict[int, list[Any]] | None = None) -> A:
@@ -67,14 +73,15 @@ class WorkerScope:
         Args:
             gave: filled with the elements that iterators in the request have given, by the id of the iterator.
         """
-        told, asked = io.BytesIO(), io.BytesIO()
-        NestedPickler(asked, {} if gave is None else gave).dump(request.parts())
-        notes: list[nested.Note] = []
-        with contextlib.suppress(IndexError):  # another thread of the task may empty it
+        asked = io.BytesIO()
+        gave = {} if gave is None else gave  # kept until the answer: the request names futures that are in here alone
+        NestedPickler(asked, gave).dump(request.parts())
+        with self._lock:
+            turn, notes = next(self._turns), []
             while self.notes:
                 notes.append(self.notes.popleft())
-        NestedPickler(told, {}).dump(notes)  # the driver reads notes first: the request may name a handle in them
-        data = told.getvalue() + asked.getvalue()
+        # The driver reads notes first: the request may name a handle in them.
+        data = pickle.dumps((self.id, turn, notes)) + asked.getvalue()
         with aside():
             answer: A = self.port.request(self.chunk, self.task.position, request.kind, data)
         return answer
@@ -84,7 +91,8 @@ class WorkerScope:
     def submit(self, task: Runnable, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any = None) -> Future:
         args, kwargs = task.binder.bind(args, kwargs)
         digest, data = pickle_of(task)
-        request = nested.Submit(digest, None, self._parent(), context.current_tags.get(), args, kwargs, wait_for)
+        tags = context.current_tags.get()
+        request = nested.Submit(digest, None, self._parent(), tags, args, kwargs, _waited(wait_for))
         map_id, index = self._start(request, data)
         map = self._known(map_id, task, "submit")
         learn(map, begun(index))
@@ -100,7 +108,7 @@ class WorkerScope:
         kwargs = {name: self._mapped(a, feeds) for name, a in kwargs.items()}
         digest, data = pickle_of(task)
         tags = context.current_tags.get()
-        request = nested.SubmitMap(digest, None, self._parent(), tags, args, kwargs, wait_for, options)
+        request = nested.SubmitMap(digest, None, self._parent(), tags, args, kwargs, _waited(wait_for), options)
         map_id, news = self._start(request, data)
         self.feeds.update(feeds)
         for feed in feeds:
@@ -292,6 +300,11 @@ class WorkerScope:
 
     def call_back(self, work: Callable[[], object]) -> None:
         work()
+
+
+def _waited(wait_for: Any) -> list[Any] | None:
+    """Return the futures to wait for in a form that travels, which not every iterable does."""
+    return [allow_failure(f) if allow else f for f, allow in waited_for(wait_for, is_future)] or None
 
 
 class FarTicket(Ticket):

@@ -128,6 +128,12 @@ class Program:
         with closing(SqliteRecords(self.folder / "home" / "records.db")) as records:
             return {item.index: item.state for map in records.maps(run.id) for item in records.items(map.id)}
 
+    def completed(self, run: FlowRunRow, task: str) -> set[int]:
+        """Return the items of this task that have completed, in one of the drivers so far."""
+        with closing(SqliteRecords(self.folder / "home" / "records.db")) as records:
+            maps = [map for map in records.maps(run.id) if map.task == task]
+            return {item.index for map in maps for item in records.items(map.id) if item.state == "Completed"}
+
 
 @contextmanager
 def program(folder: Path, body: str, *command: str, **settings: Any) -> Iterator[Program]:

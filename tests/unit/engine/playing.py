@@ -19,6 +19,7 @@ from anabranch.core.instructions import (
     Pull,
     Put,
     Resolve,
+    Rows,
     Send,
     Shorten,
     Spill,
@@ -32,6 +33,7 @@ from anabranch.core.runs import StoredRow
 from anabranch.core.task_spec import TaskSpec
 from anabranch.engine.chunks import CHUNKS_PER_SLOT
 from tests.unit.engine.bench import identity
+from tests.unit.engine.recorded import Recorded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -151,6 +153,7 @@ class Driver:
         self.reads: dict[tuple[str, int], tuple[Upstream, ...]] = {}  # what each of their runs reads
         self.late: set[tuple[Any, ...]] = set()  # map and item of values let go of before a run came to read: its own
         self.woken: list[int] = []
+        self.recorded = Recorded()
 
     def make(
         self, options: TaskOptions, kind: str = "map", kept: bool = True, left: AbstractSet[int] = frozenset(),
@@ -220,6 +223,8 @@ class Driver:
             elif isinstance(one, Pull):
                 assert one.map not in self.wanted, "asked twice"
                 self.wanted.append(one.map)
+            elif isinstance(one, Rows):
+                self.recorded.take_in(one)
             elif isinstance(one, Wake):
                 for call in one.calls:
                     call()
@@ -317,6 +322,10 @@ class Driver:
             assert not left, f"{map.id} keeps {left}"
             assert (map.queue.sent, map.footprint.held) == (0, 0)
             assert (map.consumers.list_refs, map.consumers.unfinished_lists) == (0, 0)
+            marks = b"" if map.resume.previous is None else map.resume.previous.marks
+            for index in range(len(map.codes)):
+                if index >= len(marks) or marks[index] != KEPT:  # else an earlier driver has recorded it
+                    self.recorded.check(map, index)
         self.d.forget_maps(self.maps)
         self.carry_out()
         assert not self.d.tables.maps

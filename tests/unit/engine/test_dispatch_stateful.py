@@ -23,6 +23,7 @@ from anabranch.core.instructions import Move, Verdict
 from anabranch.core.reports import Held, Report
 from anabranch.engine.dispatch import Dispatcher
 from anabranch.engine.limits import memory_limit
+from anabranch.engine.walltime import Span
 from tests.unit.engine.playing import SIZE, Flight, written
 from tests.unit.engine.using import PICK, Users
 
@@ -32,11 +33,12 @@ FATES = st.lists(st.sampled_from(["ok", "ok", "ok", "fail", "retry", "later"]), 
 class Dispatching(Users, RuleBasedStateMachine):
     @initialize(
         slots=st.integers(1, 3), held=st.booleans(), stops=st.booleans(), budget=st.none() | st.integers(0, 20),
-        resumable=st.booleans(), retries=st.integers(0, 1),
+        resumable=st.booleans(), retries=st.integers(0, 1), walltime=st.sampled_from([None, None, 2.0, 90.0]),
     )  # fmt: skip
     def begin(
-        self, slots: int, held: bool, stops: bool, budget: int | None, resumable: bool, retries: int
-    ) -> None:
+        self, slots: int, held: bool, stops: bool, budget: int | None, resumable: bool, retries: int,
+        walltime: float | None,
+    ) -> None:  # fmt: skip
         self.held = held
         self.retries = retries
         self.resumable = resumable
@@ -48,6 +50,8 @@ class Dispatching(Users, RuleBasedStateMachine):
         self.d.tables.ledger.memory.budget = math.inf if budget is None else budget * SIZE
         self.d.tables.ledger.memory.slack = 3 * SIZE
         self.lane = self.d.tables.lanes[self.d.tables.add_lane(capabilities, slots, slots)]
+        if walltime is not None:
+            self.d.know_end(Span(0.0, walltime))
 
     # -- what workers, feeders and time do -----------------------------------------------------------------
 
@@ -141,6 +145,19 @@ class Dispatching(Users, RuleBasedStateMachine):
             self.carry_out()
 
     @precondition(lambda self: self.stopped)
+    @rule(pick=PICK, count=st.integers(1, 4), fates=FATES)
+    def report_of_the_stopped(self, pick: int, count: int, fates: list[str]) -> None:
+        """What a worker told before it was stopped is heard after that: also the end of the item that ran too long."""
+        flight = self.stopped[list(self.stopped)[pick % len(self.stopped)]]
+        count = min(count, len(flight.chunk) - flight.told)
+        sent = self.d.tables.sent[flight.chunk.id]
+        before = {m: bytes(m.codes) for m in sent.maps}
+        late = [sent.items[0][p] for p in range(flight.told, flight.told + count) if p in sent.taken]
+        self.tell(flight, count, fates, final=False)
+        for index in late:
+            assert sent.maps[0].codes[index] == before[sent.maps[0]][index], "what was taken back is not told"
+
+    @precondition(lambda self: self.stopped)
     @rule()
     def bury(self) -> None:
         chunk, flight = self.stopped.popitem()
@@ -167,6 +184,14 @@ class Dispatching(Users, RuleBasedStateMachine):
         if pick % 8 == 0 and not self.d.tables.halted:
             self.d.halts.halt([""], self.waker(len(self.woken)))
             self.woken.append(0)
+            self.carry_out()
+
+    @precondition(lambda self: self.d.tables.walltime is not None)
+    @rule(pick=PICK)
+    def run_out_of_time(self, pick: int) -> None:
+        """The end of the walltime: what has not ended is cancelled, and may report all the same."""
+        if pick % 8 == 0:
+            self.d.cancelling.cancel_together(self.maps, "walltime")
             self.carry_out()
 
     @precondition(lambda self: self.asked)
@@ -292,8 +317,8 @@ class Dispatching(Users, RuleBasedStateMachine):
         self.d.capacity.slots_changed(0, 2, 3)
         while self.stopped:
             self.bury()
-        if self.d.tables.halted:  # what has not begun never will
-            self.d.cancelling.cancel_together(self.maps)
+        if self.d.tables.halted or self.d.tables.walltime is not None:  # what has not begun never will
+            self.d.cancelling.cancel_together(self.maps, "walltime")
         for map in self.maps:
             self.d.windows.seal(map)
         for _ in range(500):

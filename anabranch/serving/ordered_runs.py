@@ -9,6 +9,7 @@ from anabranch.core import states
 from anabranch.core.clock import SYSTEM
 from anabranch.core.errors import AccessError, RecordsError, ResultReleased, UnreachableError
 from anabranch.core.states import State, StateType
+from anabranch.serving import lending
 
 if TYPE_CHECKING:
     from anabranch.core.contracts import Clock
@@ -44,7 +45,8 @@ class OrderedRun:
     def seen_by(self, future: Future[Any], timeout: float | None) -> None:
         """Let the flow around see the end of the run by a future; wait for that so many seconds, None: for ever."""
         self._future = future
-        future.wait(timeout)
+        with lending.waits():
+            future.wait(timeout)
 
     @property
     def name(self) -> str:
@@ -92,7 +94,7 @@ class OrderedRun:
     def wait(self, timeout: float | None = None, *, poll_interval: float | None = None) -> State[Any]:
         """Wait for the end (or `timeout` seconds) and return the state then; never raises the run's error.
 
-        A look that fails says nothing of the run: it counts as one that found no end.
+        A program that drives an order itself lends its slots meanwhile. A look that fails says nothing of the run: it counts as one that found no end.
 
         Args:
             poll_interval: seconds between looks; None: short ones first, then a second.
@@ -101,6 +103,11 @@ class OrderedRun:
             RecordsError, UnreachableError: the record was away for ten minutes, or for all of `timeout`.
             AccessError: this program's key does not read the run, such as one that another had ordered before.
         """
+        with lending.waits():
+            return self.end(timeout, poll_interval=poll_interval)
+
+    def end(self, timeout: float | None = None, *, poll_interval: float | None = None) -> State[Any]:
+        """Do as `wait`, beside the flow: nothing is lent."""
         began = heard = self._clock.monotonic()
         look, state = poll_interval or FIRST_LOOK, None
         while True:

@@ -3,9 +3,9 @@
 -- name: enter_order
 -- An order.
 INSERT INTO orders (run, deployment, revision, order_key, pool, queue, priority, due, labels, parameters, job, schedule,
-    author, state, agent, token, lease_until, handle, kind, launches, recoveries, reason, created, claimed, begun,
+    author, state, agent, token, lease_until, handle, kind, launches, recoveries, reason, created, claimed, begun, lent,
     cancel_by, driver, phase)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: enter_run
 -- The flow run of an order, which has no driver yet.
@@ -37,7 +37,8 @@ INSERT INTO transitions (run, idx, attempt, state, state_name, message, at) VALU
 -- The orders of some runs (a JSON list), and the names of these; labels are those that the deployment has today.
 SELECT o.run, o.deployment, o.revision, coalesce(o.order_key, ''), o.pool, o.queue, o.priority, o.due,
     coalesce(d.labels, o.labels), o.parameters, o.job, o.schedule, o.author, o.state, o.agent, o.token, o.lease_until,
-    o.handle, o.kind, o.launches, o.recoveries, o.reason, o.created, o.claimed, o.begun, r.name
+    o.handle, o.kind, o.launches, o.recoveries, o.reason, o.created, o.claimed, o.begun, o.lent,
+    r.name
 FROM orders AS o
 JOIN flow_runs AS r ON r.id = o.run
 LEFT JOIN deployments AS d ON d.id = o.deployment
@@ -80,7 +81,7 @@ LIMIT :limit;
 SELECT r.name, o.pool, o.queue, o.deployment
 FROM orders AS o
 JOIN flow_runs AS r ON r.id = o.run
-WHERE o.state IN (1, 2) AND (o.pool = :pool OR o.deployment = :deployment)
+WHERE o.state IN (1, 2) AND o.lent = 0 AND (o.pool = :pool OR o.deployment = :deployment)
 ORDER BY o.claimed, o.run;
 
 -- name: pools_of_order
@@ -111,7 +112,7 @@ SET pool = CASE WHEN :state = 0
             (SELECT d.queue FROM deployments AS d WHERE d.id = orders.deployment AND d.pool <> orders.pool), queue)
         ELSE queue END,
     state = :state, due = :due, token = :token, recoveries = :recoveries, reason = :reason, lease_until = 0,
-    cancel_by = NULL, driver = '', phase = '', handle = CASE WHEN :state = 0 THEN '' ELSE handle END
+    cancel_by = NULL, driver = '', phase = '', lent = 0, handle = CASE WHEN :state = 0 THEN '' ELSE handle END
 WHERE run = :run;
 
 -- name: end_ordered_run

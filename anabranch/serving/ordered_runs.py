@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from anabranch import session as sessions
 from anabranch.core import states
 from anabranch.core.clock import SYSTEM
-from anabranch.core.errors import AccessError, RecordsError, ResultReleased, UnreachableError
+from anabranch.core.errors import AccessError, RecordsError, UnreachableError
 from anabranch.core.states import State, StateType
+from anabranch.runs import kept_results
 from anabranch.serving import lending
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ class OrderedRun:
             look = poll_interval or min(look * 1.5, LAST_LOOK)
 
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> Any:
-        """Wait for the end; raise the run's failure, or return its value where that is kept.
+        """Wait for the end; raise the run's failure, or return its value.
 
         Args:
             timeout: seconds; None waits for ever.
@@ -140,16 +141,13 @@ class OrderedRun:
         Raises:
             UnfinishedRun: the run was not finished in time.
             FailedRun, CrashedRun, CancelledRun: it did not complete.
-            ResultReleased: it completed, and its value is not kept: it was in the memory of another program.
+            ResultReleased: it completed, and its value is not kept, or not reached from here; says why.
         """
         state = self.wait(timeout)
         if self._future is not None and state.is_final() and not state.is_completed():
             return self._future.result(timeout, raise_on_failure)
         if state.is_completed():
-            raise ResultReleased(
-                f"run {self.name!r} completed in another program, and its value was in that one's memory: let the flow "
-                "write it, and read it here"
-            )
+            return kept_results.read(sessions.current(), self.id, self.name)
         return state.result(raise_on_failure)
 
     def cancel(self, by: str = "") -> bool:

@@ -128,6 +128,27 @@ SET state = :state, state_name = :state_name, message = :message, ended = NULL, 
     pid_started = 0, host = '', incarnation = ''
 WHERE id = :run;
 
+-- name: called_runs
+-- Flow runs under way that a run's driver has called, and those that these have called: not what it has ordered.
+WITH RECURSIVE called (id, attempt) AS (
+    SELECT r.id, r.attempt
+    FROM flow_runs AS r
+    WHERE r.parent_run = ? AND r.parent_run <> '' AND r.ended IS NULL
+        AND NOT EXISTS (SELECT 1 FROM orders AS o WHERE o.run = r.id)
+    UNION
+    SELECT r.id, r.attempt
+    FROM called AS c
+    JOIN flow_runs AS r ON r.parent_run = c.id
+    WHERE r.parent_run <> '' AND r.ended IS NULL AND NOT EXISTS (SELECT 1 FROM orders AS o WHERE o.run = r.id)
+)
+SELECT id, attempt FROM called ORDER BY id;
+
+-- name: end_called_run
+-- A flow run is over with the driver of the run that called it.
+UPDATE flow_runs
+SET state = :state, state_name = :state_name, message = :message, ended = :now
+WHERE id = :run AND ended IS NULL;
+
 -- name: tell_ordered_run
 -- The state of a run changes by the service's word; the run's driver may say otherwise.
 UPDATE flow_runs SET state = :state, state_name = :state_name, message = :message WHERE id = :run;

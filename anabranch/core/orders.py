@@ -107,7 +107,6 @@ class Order:
         launches: claims since a driver began it last.
         recoveries: times that it was ordered again because its driver had died.
         reason: why it waits or ended, in one sentence; "" while all is well.
-        lent: whether others may have its slots, and its place at the agent: its driver waits for a run that it has ordered.
     """
 
     run: str
@@ -135,7 +134,6 @@ class Order:
     created: float = 0.0
     claimed: float = 0.0
     begun: float = 0.0
-    lent: bool = False
 
     @property
     def place(self) -> str:
@@ -303,6 +301,7 @@ class Standing:
     queue_held: list[str] = field(default_factory=list)
     deployment_held: list[str] = field(default_factory=list)
     now: float = 0.0
+    lent: bool = False  # others may have its slots: its driver waits for a run that it has ordered
 
 
 @dataclass(slots=True)

@@ -195,7 +195,7 @@ def why_waiting(standing: Standing) -> str:
         return f"agent {name} has it for {_span(now - order.claimed)}, and its driver has not begun" + (
             f": {order.reason}" if order.reason else ""
         )
-    if order.state is OrderState.BEGUN and order.lent:
+    if order.state is OrderState.BEGUN and standing.lent:
         return LENDS
     if order.state is not OrderState.WAITING:
         return ""

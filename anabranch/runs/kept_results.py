@@ -84,4 +84,5 @@ def read(session: Session, run: str, name: str) -> Any:
     try:
         return pickle.loads(data)
     except Exception as error:  # a module that is not here, or a value's own code
-        raise ResultReleased(f"the value of run {name!r} cannot be made here: {type(error).__name__}: {error}") from error
+        told = f"{type(error).__name__}: {error}"
+        raise ResultReleased(f"the value of run {name!r} cannot be made here: {told}") from error

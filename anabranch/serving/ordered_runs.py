@@ -95,7 +95,8 @@ class OrderedRun:
     def wait(self, timeout: float | None = None, *, poll_interval: float | None = None) -> State[Any]:
         """Wait for the end (or `timeout` seconds) and return the state then; never raises the run's error.
 
-        A program that drives an order itself lends its slots meanwhile. A look that fails says nothing of the run: it counts as one that found no end.
+        A program that drives an order itself lends its slots meanwhile. A look that fails says nothing of the run: it
+        counts as one that found no end.
 
         Args:
             poll_interval: seconds between looks; None: short ones first, then a second.

@@ -108,6 +108,6 @@ def test_what_a_dead_driver_has_lent_is_held_by_the_next_one(service: Service, p
     assert service.claims.claim("one", 1) == []
     begin(service, again, 2)
     assert service.claims.claim("one", 1) == []
-    found = service.orders.find(claim.order.run)
+    found = service.orders.standing(claim.order.run)
     assert found is not None
-    assert (found.state, found.lent) == (OrderState.BEGUN, False)
+    assert (found.order.state, found.lent) == (OrderState.BEGUN, False)

@@ -10,8 +10,7 @@ import pytest
 from anabranch.core.errors import RunTakenError
 from anabranch.core.orders import Kill, NewOrder, OrderState
 from anabranch.core.recovery import BACK_OFF, LONGEST_SILENCE, SILENCE
-from anabranch.core.runs import FlowRunRow
-from anabranch.core.states import COMPLETED, CRASHED, FAILED, RUNNING, SUSPENDED
+from anabranch.core.states import CRASHED, FAILED, SUSPENDED
 from tests.contract.ordering import agent, beat, begin, begun, deploy, hold, order, row_of, states, write
 from tests.contract.services import NOW, Place, place, service
 
@@ -387,26 +386,3 @@ def test_a_lease_is_held_by_one_at_a_time(service: Service, place: Place) -> Non
 def test_the_service_has_the_time(service: Service) -> None:
     assert service.upkeep.now() == NOW
     assert service.orders.add([NewOrder(deploy(service).id)])[0].new
-
-
-@pytest.mark.parametrize("recover", ["no", "resume"])
-def test_subflows_that_a_dead_driver_had_under_way_end_with_it(service: Service, place: Place, recover: str) -> None:
-    """What it has called is over, down to the last; what it has ordered goes on elsewhere, what had ended stays so."""
-    claim = begun(service, place, recover=recover)
-    run = claim.order.run
-    [child] = order(service, "f/daily", parent_run=run)
-    now = place.clock.time()
-    rows = [FlowRunRow(id, "g", id, RUNNING, "Running", created=now, parent_run=around, attempt=1)
-            for id, around in (("called", run), ("inner", "called"), ("other", ""), ("of-child", child))]  # fmt: skip
-    rows.append(FlowRunRow("good", "g", "good", COMPLETED, "Completed", created=now, ended=now, parent_run=run))
-    place.records.append([*rows])
-    assert place.records.flush(30)
-    service.claims.beat("one", [hold(claim, "ended", code=-9)])
-    found = {id: row_of(place, id) for id in ("called", "inner", "other", "of-child", "good", child)}
-    told = {id: row.state_name for id, row in found.items()}
-    assert told == {
-        "called": "Crashed", "inner": "Crashed", "other": "Running", "of-child": "Running", "good": "Completed",
-        child: "Scheduled",
-    }  # fmt: skip
-    assert found["inner"].ended == place.clock.time()
-    assert states(place, "inner") == ["Crashed"]

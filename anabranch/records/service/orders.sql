@@ -3,9 +3,9 @@
 -- name: enter_order
 -- An order.
 INSERT INTO orders (run, deployment, revision, order_key, pool, queue, priority, due, labels, parameters, job, schedule,
-    author, state, agent, token, lease_until, handle, kind, launches, recoveries, reason, created, claimed, begun, lent,
+    author, state, agent, token, lease_until, handle, kind, launches, recoveries, reason, created, claimed, begun,
     cancel_by, driver, phase)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: enter_run
 -- The flow run of an order, which has no driver yet.
@@ -37,8 +37,7 @@ INSERT INTO transitions (run, idx, attempt, state, state_name, message, at) VALU
 -- The orders of some runs (a JSON list), and the names of these; labels are those that the deployment has today.
 SELECT o.run, o.deployment, o.revision, coalesce(o.order_key, ''), o.pool, o.queue, o.priority, o.due,
     coalesce(d.labels, o.labels), o.parameters, o.job, o.schedule, o.author, o.state, o.agent, o.token, o.lease_until,
-    o.handle, o.kind, o.launches, o.recoveries, o.reason, o.created, o.claimed, o.begun, o.lent,
-    r.name
+    o.handle, o.kind, o.launches, o.recoveries, o.reason, o.created, o.claimed, o.begun, r.name
 FROM orders AS o
 JOIN flow_runs AS r ON r.id = o.run
 LEFT JOIN deployments AS d ON d.id = o.deployment
@@ -83,6 +82,10 @@ FROM orders AS o
 JOIN flow_runs AS r ON r.id = o.run
 WHERE o.state IN (1, 2) AND o.lent = 0 AND (o.pool = :pool OR o.deployment = :deployment)
 ORDER BY o.claimed, o.run;
+
+-- name: lends
+-- Whether the order of a run lends its slots.
+SELECT lent FROM orders WHERE run = ?;
 
 -- name: pools_of_order
 -- The pool in which the order of a run is, and the one that its deployment has now.

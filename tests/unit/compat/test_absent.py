@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pickle
-import typing
-from typing import Any
+from typing import Any, Optional, get_type_hints
 
 import cloudpickle
 import pytest
@@ -27,9 +26,9 @@ def test_a_class_stands_in_except_and_lets_the_exception_through() -> None:
 
 
 def test_a_class_stands_in_annotations() -> None:
-    def program(a: Gone | None, b: typing.Optional[Gone], c: list[Gone | int], d: dict[str, Gone]) -> None: ...  # noqa: UP045
+    def program(a: Gone | None, b: Optional[Gone], c: list[Gone | int], d: dict[str, Gone]) -> None: ...  # noqa: UP045
 
-    found = typing.get_type_hints(program, globals(), {"Gone": Gone})
+    found = get_type_hints(program, globals(), {"Gone": Gone})
     assert found["a"] == Gone | None
     assert not isinstance(ValueError("x"), Gone)
     assert not isinstance(3, Gone | str)

@@ -99,6 +99,7 @@ class AgentState:
         self._leave_by = math.inf
         self._claimed_none = False  # with `once`: nothing waits any more
         self._forgotten: dict[Key, None] = {}
+        self._lent: frozenset[str] = frozenset()  # runs that leave their places to others
         self._news = False  # a handle or an end that the service does not know of
         self._left: list[Instruction] = []  # about folders of jobs that are over
         self._due: dict[type, Due] = {kind: Due() for kind in (Join, Ask, Beat, Look)}
@@ -182,6 +183,9 @@ class AgentState:
             one = self.held.get((hold.run, hold.token))
             if one is not None and one.over and one.hold() == hold:
                 self._forget(one)
+        self._lent = frozenset(told.heard.lent)
+        if self._lent:
+            self._claimed_none = False  # what their drivers wait for may be for this agent
         self._take(told.heard.launch)
         for order in told.heard.adopt:
             self._adopt((order.run, order.token), reference_of(order.handle))
@@ -263,11 +267,16 @@ class AgentState:
     def _places(self) -> int:
         if self._stopping or (self._once and self._claimed_none):
             return 0
-        return max(0, self.capacity - sum(not one.ended for one in self.held.values()))
+        return max(0, self.capacity - sum(not one.ended and self._takes_a_place(one) for one in self.held.values()))
+
+    def _takes_a_place(self, one: Holding) -> bool:
+        """Return whether an order takes one of the places: one that lends its slots does not."""
+        return one.key[0] not in self._lent
 
     def _starts(self) -> Iterator[Instruction]:
         """Start what is claimed, up to the capacity: healed claims may be more than there is room for."""
-        room = self.capacity - sum(one.stage in (Stage.STARTING, Stage.STARTED) for one in self.held.values())
+        under_way = [one for one in self.held.values() if one.stage in (Stage.STARTING, Stage.STARTED)]
+        room = self.capacity - sum(map(self._takes_a_place, under_way))
         for one in self.held.values():
             if one.stage is Stage.CLAIMED and one.claim is not None and room > 0 and not self._stopping:
                 one.stage = Stage.STARTING

@@ -49,10 +49,12 @@ def command(run: str, token: int) -> None:
 def _drive(service: Service, begun: Begun) -> None:
     """Run the flow of an order that this process has begun, and exit with the code of its final state."""
     from anabranch.entrypoints import ordered
+    from anabranch.serving import lending
 
     try:
         if begun.deployment.document.get("written_for") == "prefect":
             import anabranch.compat.prefect  # noqa: F401  # its code imports prefect, and finds ours
+        lending.drive(service, begun.order)
         prepared = ordered.prepared(begun)
     except KeyboardInterrupt as error:
         with contextlib.suppress(RecordsError):

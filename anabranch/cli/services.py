@@ -32,8 +32,8 @@ def current() -> Service:
 
 
 def waits(row: FlowRunRow) -> str:
-    """Return why the order of a run waits for a driver; "" where it has one, or there is no order."""
-    if row.pid or is_final(row.state):
+    """Return why the order of a run waits for a driver, or its driver for another run; "" where there is no order."""
+    if is_final(row.state):
         return ""
     from anabranch import serving
 

@@ -181,7 +181,7 @@ class Agent:
         host: `core.processes.host_id`, as the rows of its drivers have it.
         capacity: drivers at once.
         seen: Unix seconds of its last word, by the service's clock.
-        held: orders that it has.
+        held: orders that it has, without those that lend their slots.
     """
 
     id: str
@@ -256,12 +256,14 @@ class Heard:
         drop: (run, token) that are not its any more; their jobs are to be ended.
         kill: jobs that are to end though they are its.
         adopt: begun orders of its pool that a lost agent had: it holds them from now on.
+        lent: runs of its orders that lend their slots: each leaves the place of one more.
     """
 
     launch: list[Claim] = field(default_factory=list)
     drop: list[Kill] = field(default_factory=list)
     kill: list[Kill] = field(default_factory=list)
     adopt: list[Order] = field(default_factory=list)
+    lent: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +301,7 @@ class Standing:
     queue_held: list[str] = field(default_factory=list)
     deployment_held: list[str] = field(default_factory=list)
     now: float = 0.0
+    lent: bool = False  # others may have its slots: its driver waits for a run that it has ordered
 
 
 @dataclass(slots=True)

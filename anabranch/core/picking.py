@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 RECENT = 30.0  # seconds; an agent without a word for longer counts as gone
 _NAMED = 8  # names in one sentence
+LENDS = "its driver waits for a run that it has ordered, and lends its slots until that has ended"
 
 
 def fits(agent: Agent, labels: Iterable[str], queue: str, deployment: str) -> bool:
@@ -187,13 +188,15 @@ class Sitting:
 
 
 def why_waiting(standing: Standing) -> str:
-    """Return in one sentence why nobody drives an order yet; "" where somebody does, or it is done."""
+    """Return in one sentence why nobody drives an order yet, or what its driver waits for; "" where nothing waits."""
     order, now = standing.order, standing.now
     if order.state is OrderState.CLAIMED:
         name = next((one.name for one in standing.agents if one.id == order.agent), order.agent)
         return f"agent {name} has it for {_span(now - order.claimed)}, and its driver has not begun" + (
             f": {order.reason}" if order.reason else ""
         )
+    if order.state is OrderState.BEGUN and standing.lent:
+        return LENDS
     if order.state is not OrderState.WAITING:
         return ""
     if order.due > now:

@@ -210,6 +210,14 @@ class Claims(Protocol):
         """
         ...
 
+    def lend(self, run: str, token: int, lent: bool) -> bool:
+        """Lend the slots of a begun order while its driver waits for a run that it has ordered, or take them back.
+
+        Taking back always succeeds at once, also where somebody else has the slots: pool, queue and deployment are over
+        their limits then, until one ends. False: the order is not begun with this token.
+        """
+        ...
+
     def could_not_begin(self, run: str, token: int, message: str) -> bool:
         """End a begun order as Failed: its flow does not load, or its parameters do not fit."""
         ...

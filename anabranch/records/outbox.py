@@ -35,6 +35,9 @@ logger = logging.getLogger("anabranch.records")
 _SUFFIX = ".frames"
 _FRAME = struct.Struct("<IIQ")  # bytes, checksum, number
 _LONGEST = 64 << 20  # bytes of a frame: more is damage
+_MOST_KNOWN = 1000  # files
+# Runs by a file's place, size and time. After an outage an agent looks every few seconds for each ended job.
+_known: dict[tuple[int, int, int, int], frozenset[str]] = {}
 
 
 class Outbox:
@@ -170,13 +173,26 @@ def _frames(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
 
 
 def _has(path: Path, run: str) -> bool:
-    """Return whether a file has frames of this run, by the first of them."""
+    """Return whether a file has frames of this run; a file that has not changed since the last look is not read."""
     try:
         with path.open("rb") as file:
-            _head(file)
-            return any(run in runs_of(body) for _, body in _frames(file))
+            return run in _runs_in(file)
     except FileNotFoundError:  # sent meanwhile
         return False
+
+
+def _runs_in(file: IO[bytes]) -> frozenset[str]:
+    """Return the runs of a file's frames, as of a moment at which it had the size and time by which they are known."""
+    now = os.fstat(file.fileno())
+    state = (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns)
+    found = _known.get(state)
+    if found is None:
+        _head(file)
+        found = frozenset(run for _, body in _frames(file) for run in runs_of(body))
+        if len(_known) >= _MOST_KNOWN:
+            _known.clear()
+        _known[state] = found
+    return found
 
 
 def _is(path: Path, file: IO[bytes]) -> bool:

@@ -160,7 +160,7 @@ def _run(
     )
     return FlowRun(
         flow, session, row.id, row.name, parameters, tags, parent, scope, row, here,
-        attempt=start.row.attempt if start.row is not None else 0,
+        attempt=start.row.attempt if start.row is not None else 0, ordered=start.ordered,
     )  # fmt: skip
 
 

@@ -34,6 +34,7 @@ class FlowRun(Shown):
         attempt: the number of its last attempt, which continues those of an earlier driver; 0 before the first one.
         ended_by: the signal that ended it.
         over: set once it has ended, and its end is recorded.
+        ordered: other programs may wait for its value.
     """
 
     flow: FlowDefinition
@@ -50,6 +51,7 @@ class FlowRun(Shown):
     state: State = field(default_factory=Pending)
     ended_by: Kind | None = None
     over: threading.Event = field(default_factory=threading.Event)
+    ordered: bool = False
 
     def __post_init__(self) -> None:
         self.cancellation = Cancellation(self.name)

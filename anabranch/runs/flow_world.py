@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch import logs
 from anabranch.core import states
+from anabranch.core.asking import is_a
 from anabranch.core.failures import exception_of
-from anabranch.core.runs import FlowRunRow, TransitionRow
+from anabranch.core.runs import FlowRunRow, StoredRow, TransitionRow
+from anabranch.core.states import ValueSource
 from anabranch.core.validate import validate_call
 from anabranch.engine.final_state import Runs
-from anabranch.runs import resumed, shutdown
+from anabranch.runs import kept_results, resumed, shutdown
 from anabranch.runs.returned import resolve_item
 
 if TYPE_CHECKING:
@@ -56,11 +58,20 @@ class World:
         state.run_id = run.id
         self._time(state, now)
         transition = TransitionRow(run.id, -1, attempt, state.code, state.name, state.message, now)
-        run.session.write([_copy(row), transition])
+        kept = self._kept_result(state)
+        run.session.write([*([] if kept is None else [kept]), _copy(row), transition])
         if state.is_running() and row.resumable and run.parent is None:  # from here on it can be resumed by name
             run.session.records.flush(KNOWN_SECONDS)
         logs.flow_changed(run, state)
         shutdown.tell(run, state)
+
+    def _kept_result(self, state: State) -> StoredRow | None:
+        """Return the row that keeps the run's value, for its end; None where nobody may ask for it."""
+        run = self._run
+        if not run.ordered or not state.is_completed() or run.flow.options.persist_result is False:
+            return None
+        value = state.data
+        return kept_results.row_of(run.session, run.id, value.value() if is_a(value, ValueSource) else value)
 
     def _time(self, state: State, now: float) -> None:
         """Note the start or the end of the run."""

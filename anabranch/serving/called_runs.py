@@ -83,7 +83,7 @@ def _series(deployment: DeploymentRow) -> Runnable:
 def _follow(run: OrderedRun, poll_interval: float | None) -> Any:
     def follow(here: submitted_flows.Submitted) -> State:
         here.began(run)
-        state = run.wait(poll_interval=poll_interval)
+        state = run.end(poll_interval=poll_interval)
         return state if state.is_completed() else state.with_data(failure(state))
 
     return follow

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 from anabranch import session as sessions
 from anabranch.core import states
 from anabranch.core.clock import SYSTEM
-from anabranch.core.errors import AccessError, RecordsError, ResultReleased, UnreachableError
+from anabranch.core.errors import AccessError, RecordsError, UnreachableError
 from anabranch.core.states import State, StateType
+from anabranch.runs import kept_results
+from anabranch.serving import lending
 
 if TYPE_CHECKING:
     from anabranch.core.contracts import Clock
@@ -44,7 +46,8 @@ class OrderedRun:
     def seen_by(self, future: Future[Any], timeout: float | None) -> None:
         """Let the flow around see the end of the run by a future; wait for that so many seconds, None: for ever."""
         self._future = future
-        future.wait(timeout)
+        with lending.waits():
+            future.wait(timeout)
 
     @property
     def name(self) -> str:
@@ -92,7 +95,8 @@ class OrderedRun:
     def wait(self, timeout: float | None = None, *, poll_interval: float | None = None) -> State[Any]:
         """Wait for the end (or `timeout` seconds) and return the state then; never raises the run's error.
 
-        A look that fails says nothing of the run: it counts as one that found no end.
+        A program that drives an order itself lends its slots meanwhile. A look that fails says nothing of the run: it
+        counts as one that found no end.
 
         Args:
             poll_interval: seconds between looks; None: short ones first, then a second.
@@ -101,6 +105,11 @@ class OrderedRun:
             RecordsError, UnreachableError: the record was away for ten minutes, or for all of `timeout`.
             AccessError: this program's key does not read the run, such as one that another had ordered before.
         """
+        with lending.waits():
+            return self.end(timeout, poll_interval=poll_interval)
+
+    def end(self, timeout: float | None = None, *, poll_interval: float | None = None) -> State[Any]:
+        """Do as `wait`, beside the flow: nothing is lent."""
         began = heard = self._clock.monotonic()
         look, state = poll_interval or FIRST_LOOK, None
         while True:
@@ -124,7 +133,7 @@ class OrderedRun:
             look = poll_interval or min(look * 1.5, LAST_LOOK)
 
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> Any:
-        """Wait for the end; raise the run's failure, or return its value where that is kept.
+        """Wait for the end; raise the run's failure, or return its value.
 
         Args:
             timeout: seconds; None waits for ever.
@@ -133,16 +142,13 @@ class OrderedRun:
         Raises:
             UnfinishedRun: the run was not finished in time.
             FailedRun, CrashedRun, CancelledRun: it did not complete.
-            ResultReleased: it completed, and its value is not kept: it was in the memory of another program.
+            ResultReleased: it completed, and its value is not kept, or not reached from here; says why.
         """
         state = self.wait(timeout)
         if self._future is not None and state.is_final() and not state.is_completed():
             return self._future.result(timeout, raise_on_failure)
         if state.is_completed():
-            raise ResultReleased(
-                f"run {self.name!r} completed in another program, and its value was in that one's memory: let the flow "
-                "write it, and read it here"
-            )
+            return kept_results.read(sessions.current(), self.id, self.name)
         return state.result(raise_on_failure)
 
     def cancel(self, by: str = "") -> bool:

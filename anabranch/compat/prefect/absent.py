@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copyreg
+import functools
 from typing import Any, NoReturn
 
 
@@ -39,6 +41,45 @@ class Absent:
         return f"<anabranch has no {self._name}>"
 
 
+class AbsentKind(type):
+    """The class of placeholders for classes: they stand in `except`, in `isinstance` and in annotations as types do.
+
+    Nothing is ever an instance of one, and nothing raises it. A call, a subclass and an attribute say what to use.
+    """
+
+    _name = _advice = ""
+
+    def __new__(cls, word: str, bases: tuple[type, ...], members: dict[str, Any]) -> Any:
+        for base in bases:
+            if isinstance(base, AbsentKind):
+                base._refuse()
+        return super().__new__(cls, word, bases, members)
+
+    def _refuse(cls) -> NoReturn:
+        raise NotImplementedError(f"anabranch has no {cls._name}: {cls._advice}")
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        cls._refuse()
+
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("__"):  # as of `Absent`
+            raise AttributeError(name)
+        return cls._refuse()
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return False
+
+    def __repr__(cls) -> str:
+        return f"<anabranch has no {cls._name}>"
+
+
+@functools.cache
 def absent(name: str, advice: str) -> Any:
-    """Return a placeholder, see `Absent`."""
-    return Absent(name, advice)
+    """Return a placeholder: for a name that is written as a class an `AbsentKind`, else an `Absent`."""
+    word = name.rpartition(".")[2]
+    if not word[:1].isupper() or word.isupper():
+        return Absent(name, advice)
+    return AbsentKind(word, (Exception,), {"_name": name, "_advice": advice})
+
+
+copyreg.pickle(AbsentKind, lambda kind: (absent, (kind._name, kind._advice)))

@@ -33,6 +33,7 @@ class _Mine(NamedTuple):
     state: int
     cancel_by: float | None
     phase: str
+    lent: int
 
 
 def hear(ledger: Ledger, db: Connection, agent: Agent, holds: Sequence[Hold]) -> tuple[Heard, bool]:
@@ -56,6 +57,7 @@ def hear(ledger: Ledger, db: Connection, agent: Agent, holds: Sequence[Hold]) ->
     heard.kill = [Kill(one.run, one.token) for one in mine if one.cancel_by is not None and one.cancel_by <= now]
     forgotten = [one.run for one in lost if one.state == OrderState.BEGUN and one.phase != Phase.ENDED.value]
     heard.adopt = orders.of_runs(ledger, db, [*forgotten, *_adopted(ledger, db, agent)])
+    heard.lent = [one.run for one in mine if one.lent]
     freed = bool(done.returned or done.recovered or done.crashed or done.cancelled)
     if freed:
         ledger.lock_pool(db, agent.pool)  # its turn goes up

@@ -98,6 +98,17 @@ class DirectClaims:
         with self._ledger.write() as db:
             return begins.begin(self._ledger, db, run, token, process)
 
+    def lend(self, run: str, token: int, lent: bool) -> bool:
+        ledger = self._ledger
+        with ledger.write() as db:
+            if moves.lock(ledger, db, run, turn=lent) is None:
+                return False
+            what = {"run": run, "token": token, "lent": int(lent)}
+            done = db.execute(ledger.sql["lend_order"], what).rowcount > 0
+        if lent:
+            ledger.bell.ring()
+        return done
+
     def could_not_begin(self, run: str, token: int, message: str) -> bool:
         ledger = self._ledger
         with ledger.write() as db:

@@ -10,9 +10,9 @@ ON CONFLICT (id) DO UPDATE SET
     capacity = excluded.capacity, seen = excluded.seen;
 
 -- name: agents
--- Agents of a pool, or of all, with a word since a time, and how many orders each holds.
+-- Agents of a pool, or of all, with a word since a time, and how many orders each holds without those that lend.
 SELECT a.id, a.name, a.pool, a.queues, a.labels, a.deployments, a.kind, a.host, a.version, a.capacity, a.seen,
-    (SELECT count(*) FROM orders AS o WHERE o.agent = a.id AND o.state IN (1, 2))
+    (SELECT count(*) FROM orders AS o WHERE o.agent = a.id AND o.state IN (1, 2) AND o.lent = 0)
 FROM agents AS a
 WHERE (:pool = '' OR a.pool = :pool) AND a.seen >= :since
 ORDER BY a.pool, a.name, a.id;
@@ -72,10 +72,10 @@ WITH RECURSIVE found (id) AS (
 SELECT d.id, d.labels, d.slots, d.paused FROM found JOIN deployments AS d ON d.id = found.id;
 
 -- name: held
--- How many claimed and begun orders there are, by pool, queue, deployment and agent.
+-- How many claimed and begun orders hold slots, by pool, queue, deployment and agent.
 SELECT pool, queue, deployment, agent, count(*)
 FROM orders
-WHERE state IN (1, 2)
+WHERE state IN (1, 2) AND lent = 0
 GROUP BY pool, queue, deployment, agent;
 
 -- name: there
@@ -129,7 +129,7 @@ WHERE d.id IN (SELECT o.deployment FROM orders AS o WHERE o.run IN (SELECT value
 
 -- name: orders_of_agent
 -- Orders that an agent has.
-SELECT run, token, state, cancel_by, phase FROM orders WHERE agent = ? AND state IN (1, 2) ORDER BY claimed, run;
+SELECT run, token, state, cancel_by, phase, lent FROM orders WHERE agent = ? AND state IN (1, 2) ORDER BY claimed, run;
 
 -- name: renew_claims
 -- The claims of an agent hold for longer: those that it names (a JSON list of "run/token"), and new ones: an answer may
@@ -165,6 +165,10 @@ WHERE run = :run AND state = 2
 -- A claimed order has a driver from now on; launches are counted anew after it.
 UPDATE orders SET state = 2, begun = :now, driver = :driver, launches = 0, reason = '', cancel_by = NULL
 WHERE run = :run AND state = 1 AND token = :token;
+
+-- name: lend_order
+-- A begun order lends its slots, or has them again.
+UPDATE orders SET lent = :lent WHERE run = :run AND token = :token AND state = 2;
 
 -- name: begin_run
 -- The driver that begins a run, and its token: rows of earlier ones are refused from now on.

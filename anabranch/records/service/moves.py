@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from anabranch.core.orders import OrderState
-from anabranch.core.states import CANCELLED, SCHEDULED, StateType, code_of
+from anabranch.core.states import CANCELLED, CRASHED, SCHEDULED, StateType, code_of
 from anabranch.records.views import OPEN, state_name
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ def end(ledger: Ledger, db: Connection, order: Locked, state: int, message: str)
     db.execute(ledger.sql["end_ordered_run"], {**values, "now": now, "token": token})
     db.execute(ledger.sql["no_cancel"], (order.run,))
     _tell(ledger, db, order, state, message, now)
+    _end_called(ledger, db, order, state)
 
 
 def close(ledger: Ledger, db: Connection, order: Locked) -> None:
@@ -134,6 +135,7 @@ def again(ledger: Ledger, db: Connection, order: Locked, reason: str, due: float
     values = {"run": order.run, "state": SCHEDULED, "state_name": state_name(SCHEDULED), "message": reason}
     db.execute(ledger.sql["wait_ordered_run"], {**values, "token": token})
     _tell(ledger, db, order, SCHEDULED, reason, ledger.now())
+    _end_called(ledger, db, order, CRASHED)
 
 
 def tell(ledger: Ledger, db: Connection, order: Locked, state: int, name: str, message: str) -> None:
@@ -141,6 +143,18 @@ def tell(ledger: Ledger, db: Connection, order: Locked, state: int, name: str, m
     values = {"run": order.run, "state": state, "state_name": name, "message": message}
     db.execute(ledger.sql["tell_ordered_run"], values)
     _tell(ledger, db, order, state, message, ledger.now(), name)
+
+
+def _end_called(ledger: Ledger, db: Connection, order: Locked, state: int) -> None:
+    """End the subflows that a driver had under way: nobody else would, and they stayed Running."""
+    if order.state is not OrderState.BEGUN:
+        return
+    state, now = CANCELLED if state == CANCELLED else CRASHED, ledger.now()
+    name, message = state_name(state), "its driver is gone, which drove the flow run around it"
+    for run, attempt in db.execute(ledger.sql["called_runs"], (order.run,)).fetchall():
+        values = {"run": run, "state": state, "state_name": name, "message": message, "now": now}
+        db.execute(ledger.sql["end_called_run"], values)
+        db.execute(ledger.sql["add_state"], (run, -1, attempt, state, name, message, now))
 
 
 def _lock_home(ledger: Ledger, db: Connection, order: Locked) -> None:

@@ -80,8 +80,12 @@ LIMIT :limit;
 SELECT r.name, o.pool, o.queue, o.deployment
 FROM orders AS o
 JOIN flow_runs AS r ON r.id = o.run
-WHERE o.state IN (1, 2) AND (o.pool = :pool OR o.deployment = :deployment)
+WHERE o.state IN (1, 2) AND o.lent = 0 AND (o.pool = :pool OR o.deployment = :deployment)
 ORDER BY o.claimed, o.run;
+
+-- name: lends
+-- Whether the order of a run lends its slots.
+SELECT lent FROM orders WHERE run = ?;
 
 -- name: pools_of_order
 -- The pool in which the order of a run is, and the one that its deployment has now.
@@ -111,7 +115,7 @@ SET pool = CASE WHEN :state = 0
             (SELECT d.queue FROM deployments AS d WHERE d.id = orders.deployment AND d.pool <> orders.pool), queue)
         ELSE queue END,
     state = :state, due = :due, token = :token, recoveries = :recoveries, reason = :reason, lease_until = 0,
-    cancel_by = NULL, driver = '', phase = '', handle = CASE WHEN :state = 0 THEN '' ELSE handle END
+    cancel_by = NULL, driver = '', phase = '', lent = 0, handle = CASE WHEN :state = 0 THEN '' ELSE handle END
 WHERE run = :run;
 
 -- name: end_ordered_run
@@ -126,6 +130,27 @@ UPDATE flow_runs
 SET state = :state, state_name = :state_name, message = :message, ended = NULL, token = :token, pid = 0,
     pid_started = 0, host = '', incarnation = ''
 WHERE id = :run;
+
+-- name: called_runs
+-- Flow runs under way that a run's driver has called, and those that these have called: not what it has ordered.
+WITH RECURSIVE called (id, attempt) AS (
+    SELECT r.id, r.attempt
+    FROM flow_runs AS r
+    WHERE r.parent_run = ? AND r.parent_run <> '' AND r.ended IS NULL
+        AND NOT EXISTS (SELECT 1 FROM orders AS o WHERE o.run = r.id)
+    UNION
+    SELECT r.id, r.attempt
+    FROM called AS c
+    JOIN flow_runs AS r ON r.parent_run = c.id
+    WHERE r.parent_run <> '' AND r.ended IS NULL AND NOT EXISTS (SELECT 1 FROM orders AS o WHERE o.run = r.id)
+)
+SELECT id, attempt FROM called ORDER BY id;
+
+-- name: end_called_run
+-- A flow run is over with the driver of the run that called it.
+UPDATE flow_runs
+SET state = :state, state_name = :state_name, message = :message, ended = :now
+WHERE id = :run AND ended IS NULL;
 
 -- name: tell_ordered_run
 -- The state of a run changes by the service's word; the run's driver may say otherwise.

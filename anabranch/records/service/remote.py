@@ -268,6 +268,9 @@ class RemoteClaims:
         begun: Begun = self.door.ask(Begun, "POST", "/begin", requests.Begin(run, token, process))
         return begun
 
+    def lend(self, run: str, token: int, lent: bool) -> bool:
+        return bool(self.door.ask(bool, "POST", "/begin/lent", requests.Lend(run, token, lent)))
+
     def could_not_begin(self, run: str, token: int, message: str) -> bool:
         return bool(self.door.ask(bool, "POST", "/begin/failed", requests.CouldNotBegin(run, token, message)))
 

@@ -85,6 +85,15 @@ class Begin:
 
 
 @dataclass(slots=True)
+class Lend:
+    """A driver's word that its slots are lent, or its own again."""
+
+    run: str
+    token: int
+    lent: bool
+
+
+@dataclass(slots=True)
 class CouldNotBegin:
     """A driver's word that its flow does not load, or its parameters do not fit."""
 

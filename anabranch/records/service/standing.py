@@ -38,4 +38,5 @@ def standing(ledger: Ledger, db: Connection, order: Order) -> Standing:
         [name for name, pool, queue, _ in holders if (pool, queue) == (order.pool, order.queue)],
         [name for name, _, _, deployment in holders if deployment == order.deployment],
         now,
+        bool(db.execute(sql["lends"], (order.run,)).fetchone()[0]),
     )

@@ -1,10 +1,10 @@
-"""`begin`: a driver's first word, and its last where its flow cannot begin."""
+"""`begin`: a driver's first word, its last where its flow cannot begin, and what it lends meanwhile."""
 
 from __future__ import annotations
 
 from anabranch.core.access import AGENT, ENDED, OPERATOR, RUN, Access
 from anabranch.core.orders import Begun
-from anabranch.records.service.requests import Begin, CouldNotBegin
+from anabranch.records.service.requests import Begin, CouldNotBegin, Lend
 from anabranch.server.declared import Routes
 from anabranch.server.refusals import Forbidden
 from anabranch.server.world import AccessHere, ServiceHere
@@ -17,6 +17,13 @@ def begin(body: Begin, service: ServiceHere, access: AccessHere) -> Begun:
     """Begin an order as its one driver; the same process may ask again and gets the same answer."""
     _own(body.run, body.token, access)
     return service.claims.begin(body.run, body.token, body.process)
+
+
+@ROUTES.add("POST", "/lent", OPERATOR, AGENT, RUN, ENDED, wakes=True, audited=False)
+def lend(body: Lend, service: ServiceHere, access: AccessHere) -> bool:
+    """Lend the slots of a begun order while its driver waits for a run that it has ordered, or take them back."""
+    _own(body.run, body.token, access)
+    return service.claims.lend(body.run, body.token, body.lent)
 
 
 @ROUTES.add("POST", "/failed", OPERATOR, AGENT, RUN, ENDED, wakes=True, audited=False)

@@ -11,8 +11,9 @@ import pytest
 from anabranch import flow, run_deployment
 from anabranch import session as sessions
 from anabranch.core.errors import CancelledRun, FailedRun, ParameterTypeError, ResultReleased, ServiceError
-from anabranch.core.orders import OrderState
+from anabranch.core.orders import OrderState, Pool
 from anabranch.deploy import Deployment
+from anabranch.results.disk import DiskStore
 from anabranch.runs import submitted_flows
 from tests.integration.documents.repositories import Repository
 from tests.integration.serving.played import PlayedAgent
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.timeout(250)
 CODE = """
 from datetime import date
 from pathlib import Path
-from anabranch import flow, Secret
+from anabranch import flow, run_deployment, Secret
 
 @flow
 def load(day: date, size: int = 1, key=None):
@@ -36,6 +37,19 @@ def load(day: date, size: int = 1, key=None):
     if key is not None:
         key = key.get()
     Path(f"loaded-{size}").write_text(f"{type(day).__name__} {key}")
+    return {"size": size, "rows": bytes(size) if size > 1000 else b""}
+
+@flow
+def parent(size: int):
+    return run_deployment("load/d", {"size": size}).result()["size"] + 1
+
+@flow(persist_result=False)
+def forgetful():
+    return 1
+
+@flow
+def unpicklable():
+    return (n for n in range(3))
 """
 DAY = {"day": "2024-01-02"}
 
@@ -73,8 +87,7 @@ def test_a_run_is_ordered_and_waited_for(service: Service, loading: Path, monkey
     assert (loading / "loaded-2").read_text() == "date hidden"
     assert run.start_time is not None
     assert run.end_time is not None
-    with pytest.raises(ResultReleased, match="memory"):
-        run.result()
+    assert run.result() == {"size": 2, "rows": b""}
 
 
 def test_a_run_that_fails_is_given_back(service: Service, loading: Path) -> None:
@@ -145,6 +158,32 @@ def test_code_that_is_gone_is_told_in_the_run(service: Service, tmp_path: Path) 
     assert [run.state.name for run in runs] == ["Failed", "Failed"]
     assert "there is no folder" in runs[0].state.message
     assert "there is no file 'lost.py'" in runs[1].state.message
+
+
+def test_a_large_value_is_in_the_result_store(
+    service: Service, loading: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with PlayedAgent(service):
+        run = run_deployment("load/d", {"size": 500_000}, timeout=120)
+    assert run.result() == {"size": 500_000, "rows": bytes(500_000)}
+    session = sessions.current()
+    [row] = session.records.stored(run.id, "result")
+    assert len(row.name) < 200
+    monkeypatch.setattr(session.stores, "store", lambda: DiskStore(tmp_path / "elsewhere"))
+    with pytest.raises(ResultReleased, match="let the setting `results` name one place for both"):
+        run.result()
+
+
+def test_a_value_that_is_not_kept_is_told_with_the_reason(service: Service, loading: Path) -> None:
+    for name in ("forgetful", "unpicklable"):
+        Deployment("d", flow_name=name, entrypoint=f"loading.py:{name}", path=str(loading)).apply()
+    with PlayedAgent(service) as agent:
+        runs = [run_deployment(f"{name}/d", timeout=120) for name in ("forgetful", "unpicklable")]
+    for run in runs:
+        assert run.state.is_completed(), run.state.message
+        with pytest.raises(ResultReleased, match="not kept: its flow says persist_result=False, it could not"):
+            run.result()
+    assert "the flow's value is not kept for the programs that wait for this run: it cannot be pickled" in agent.said[1]
 
 
 # -- in flows ------------------------------------------------------------------------------------
@@ -245,6 +284,16 @@ def test_on_its_own_and_not_as_a_subflow(service: Service, loading: Path) -> Non
     row = sessions.current().records.flow_run(detached())
     assert row is not None
     assert row.parent_run == ""
+
+
+def test_a_parent_in_a_pool_of_one_slot_lends_it_to_its_child(service: Service, loading: Path) -> None:
+    """The child would wait for the slot of its parent, and the parent for the child."""
+    service.pools.put(Pool("default", slots=1))
+    Deployment("d", flow_name="parent", entrypoint="loading.py:parent", path=str(loading)).apply()
+    with PlayedAgent(service) as agent:
+        run = run_deployment("parent/d", {"size": 6}, timeout=200)
+    assert run.state.is_completed(), (run.state.message, agent.said)
+    assert run.result() == 7
 
 
 # -- Prefect's -----------------------------------------------------------------------------------

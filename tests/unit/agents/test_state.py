@@ -370,3 +370,22 @@ def test_an_agent_that_waits_for_an_answer_needs_no_clock() -> None:
     assert state.wake() == 5.0  # the next beat; the claim waits at the service
     state.handle(Tick(), 5.0)
     assert state.wake() == float("inf")
+
+
+def test_an_order_that_lends_its_slots_leaves_its_place_to_another() -> None:
+    state = running()
+    assert of_kind(state.handle(Tick(), 2.0), Ask) == []
+    found = state.handle(Told([], Heard(lent=["r"])), 3.0)
+    assert of_kind(found, Ask) == [Ask(1, wait=True)]
+    assert len(of_kind(state.handle(Claimed([claim("child")]), 3.5), Start)) == 1
+    assert of_kind(state.handle(Tick(), 4.0), Ask) == []
+    state.handle(Told([], Heard()), 9.0)  # it goes on: one more than there are places
+    state.handle(NotStarted(("child", 1), "no"), 9.5)
+    assert of_kind(state.handle(Tick(), 10.0), Ask) == []
+
+
+def test_once_takes_what_its_own_orders_wait_for() -> None:
+    state = joined(once=True)
+    state.handle(Claimed([claim()]), 1.0)
+    state.handle(Started(KEY, JOB), 1.5)
+    assert of_kind(state.handle(Told([], Heard(lent=["r"])), 3.0), Ask) == [Ask(1, wait=False)]

@@ -11,6 +11,7 @@ import pytest
 
 from anabranch.core.clock import SYSTEM
 from anabranch.core.errors import RecordsError, UnreachableError
+from anabranch.records import outbox as outbox_module
 from anabranch.records.cutting import Cut
 from anabranch.records.http import Answer
 from anabranch.records.http_sink import HttpSink
@@ -103,6 +104,29 @@ def test_the_files_of_a_run_are_found_by_the_heads_of_their_frames(tmp_path: Pat
     outbox.add("none", server.name, [Cut(1, b"no frame"), Cut(2, b""), Cut(3, msgpack.packb([1]))])
     assert outbox.left_by("run-1", server.name) == [outbox.path("mine")]
     assert outbox.left_by("run-3", server.name) == []
+
+
+def test_a_file_is_read_again_only_once_it_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an outage an agent asks every few seconds, for each of its ended jobs, and files may be large."""
+    read: list[bytes] = []
+    runs_of = outbox_module.runs_of
+    monkeypatch.setattr(outbox_module, "runs_of", lambda body: read.append(body) or runs_of(body))
+
+    def of(seq: int, run: str) -> Cut:
+        return Cut(seq, msgpack.packb({"writer": "w", "seq": seq, "tokens": {run: [1, []]}, "rows": [], "blocks": []}))
+
+    outbox, server = Outbox(tmp_path), Server()
+    outbox.add("w", server.name, [of(1, "a"), of(2, "b")])
+    for run, there in (("a", 1), ("b", 1), ("c", 0), ("a", 1)):
+        assert len(outbox.left_by(run, server.name)) == there
+    assert len(read) == 2
+    outbox.add("w", server.name, [of(3, "c")])
+    assert len(outbox.left_by("c", server.name)) == 1
+    assert len(read) == 5
+    outbox.path("w").unlink()
+    assert outbox.left_by("c", server.name) == []
+    outbox.add("w", server.name, [of(1, "d")])
+    assert [bool(outbox.left_by(run, server.name)) for run in "ad"] == [False, True]
 
 
 def test_a_file_that_another_program_sends_just_now_is_not_taken_for_sent(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
     PrefectFuture
       PrefectTaskRunFuture
+        PrefectDistributedFuture    of a background task: what `delay` gives, see `background.py`
         TaskRunFuture               of a run of ours: what `submit` gives; one of our futures too
         PrefectWrappedFuture        made by hand
           PrefectConcurrentFuture   round a future of concurrent.futures
@@ -227,10 +228,12 @@ PrefectFutureList.register(MappedFutures)
 
 
 class PrefectDistributedFuture(PrefectTaskRunFuture[R]):
-    """A handle to a run in a task worker of Prefect's, which anabranch has none of: one cannot be made."""
+    """A handle to a background task; `task.delay(...)` gives one, and none can be made by hand."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        raise NotImplementedError("anabranch has no task workers: use `task.submit(...)`")
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        if cls is PrefectDistributedFuture:
+            raise NotImplementedError("anabranch has no handles to runs of a server: use `task.delay(...)`")
+        return super().__new__(cls)
 
 
 class PrefectFlowRunFuture(PrefectFuture[R]):

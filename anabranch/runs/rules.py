@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core.terminated import Terminated
+from anabranch.core.validate import validate_call
 from anabranch.engine import final_state
 from anabranch.runs.returned import resolve_returned
 
@@ -29,6 +30,7 @@ class FlowRules:
         decide: the final state, as `engine.final_state.decide`.
         cancels_fail: whether the error of another run's cancel, which the function lets through, fails the flow's run;
             else that is cancelled too.
+        validate: from (function, arguments, keyword arguments, the flow's name) to validated arguments.
         told: the exception that a flow's function in the main thread gets for a signal with this number, other than
             Ctrl-C; a `Terminated`.
         leaves: the exception that then leaves an outermost run, and ends the program with this exit code.
@@ -37,5 +39,8 @@ class FlowRules:
     resolve: Callable[[Any], tuple[Any, Any]] = resolve_returned
     decide: Callable[..., State] = final_state.decide
     cancels_fail: bool = False
+    validate: Callable[[Any, tuple[Any, ...], dict[str, Any], str], tuple[tuple[Any, ...], dict[str, Any]]] = (
+        validate_call
+    )
     told: Callable[[int, str], Terminated] = told
     leaves: Callable[[int], BaseException] = SystemExit

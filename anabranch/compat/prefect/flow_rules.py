@@ -19,6 +19,7 @@ from anabranch.compat.prefect.futures import resolve_futures_to_states
 from anabranch.compat.prefect.run_states import Held, State
 from anabranch.compat.prefect.state_exceptions import is_state_iterable, payload
 from anabranch.compat.prefect.states import StateGroup
+from anabranch.compat.prefect.validation import validated_call
 from anabranch.core import states as ours
 from anabranch.core.future_lists import FutureList
 from anabranch.core.futures import Future
@@ -86,4 +87,4 @@ def leaves(exit_code: int) -> BaseException:
     return TerminationSignal(number) if number == signal.SIGTERM else SystemExit(exit_code)
 
 
-RULES = FlowRules(resolve, decide, cancels_fail=True, told=told, leaves=leaves)
+RULES = FlowRules(resolve, decide, cancels_fail=True, validate=validated_call, told=told, leaves=leaves)

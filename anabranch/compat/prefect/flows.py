@@ -93,8 +93,8 @@ class Flow(Decorated, ours.Flow[P, R]):  # type: ignore[misc]
     deploy, adeploy = either(deploying.deploy), awaited(deploying.deploy)
     to_deployment, ato_deployment = either(deploying.to_deployment), awaited(deploying.to_deployment)
     serve, aserve = deploying.serve, awaited(deploying.serve)
-    from_source = staticmethod(either(ours.Flow.from_source))
-    afrom_source = staticmethod(awaited(ours.Flow.from_source))
+    from_source = staticmethod(either(deploying.from_source))
+    afrom_source = staticmethod(awaited(deploying.from_source))
 
     def _hook(self, name: str, hook: Any) -> Any:
         self._keep_hook(name, hook)

@@ -143,6 +143,14 @@ class TaskRunFuture(Future[Any], PrefectTaskRunFuture[Any]):
             found.data = self
         return State.of(found, self._upstream() if found.name == "TriggerFailed" else "")
 
+    @property
+    def wrapped_future(self) -> concurrent.futures.Future[State]:
+        """A future of the standard library for it, whose result is the State of its end; cancels nothing."""
+        made: concurrent.futures.Future[State] = concurrent.futures.Future()
+        made.set_running_or_notify_cancel()
+        self.add_done_callback(lambda _: made.set_result(self.state))
+        return made
+
     def get_state(self) -> State:
         """Return the state of the run now, as Prefect 2's futures did."""
         return self.state
@@ -345,9 +353,6 @@ def _results(futures: list[Any], timeout: float | None, raise_on_failure: bool) 
         if deadline is not None and time.monotonic() > deadline:
             raise TimeoutError(late)
     return [found[id(one)] if id(one) in found else one.result(raise_on_failure=raise_on_failure) for one in futures]
-
-
-# -- futures in collections ----------------------------------------------------------------------
 
 
 def _is_handle(value: object) -> bool:

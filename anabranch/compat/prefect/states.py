@@ -9,6 +9,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from anabranch.compat.prefect.exceptions import PausedRun as PausedRun
 from anabranch.compat.prefect.exceptions import TerminationSignal
 from anabranch.compat.prefect.run_states import State, StateDetails
 from anabranch.compat.prefect.state_exceptions import is_state_iterable, payload, state_exception

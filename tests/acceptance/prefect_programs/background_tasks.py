@@ -52,6 +52,7 @@ if __name__ == "__main__":
     print(sent[0].result(), "|", send.apply_async(("arthur",), {"greeting": "bye"}).result())
     print(outer())
     print(double.map([1, 2, 3], deferred=True).result())
+    print(double.delay(5).wrapped_future.result().result())
     opened.clear()
     last.delay()
     atexit.register(opened.set)
@@ -63,5 +64,6 @@ if __name__ == "__main__":
 # hello marvin | bye arthur
 # 8
 # [2, 4, 6]
+# 10
 # the program's own code ends
 # the last one ran

@@ -1,4 +1,4 @@
-"""Names of a package that are loaded when they are asked for (PEP 562), and modules that are loaded at their first use."""
+"""Names of a package that are loaded when asked for (PEP 562), and modules that are loaded at their first use."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ import abc
 import concurrent.futures
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
 
 from anabranch.compat.prefect.run_ids import id_of
 from anabranch.compat.prefect.run_states import State
@@ -126,7 +126,7 @@ class TaskRunFuture(Future[Any], PrefectTaskRunFuture[Any]):
     """A handle to a run of ours."""
 
     @classmethod
-    def of(cls, future: Future[Any]) -> TaskRunFuture:
+    def of(cls, future: Future[Any]) -> Self:
         """Return the handle in the place of one of our futures; it takes over the claim on the value."""
         made = cls(future._map, future._index)
         future._released = True
@@ -199,7 +199,7 @@ class MappedFutures(FutureList[Any]):
     one = TaskRunFuture
 
     @classmethod
-    def of(cls, futures: FutureList[Any]) -> MappedFutures:
+    def of(cls, futures: FutureList[Any]) -> Self:
         """Return the list in the place of one of ours; it takes over the claim on the values."""
         made = cls(futures._map)
         futures._released = True

@@ -62,7 +62,8 @@ with Flow("nested") as nested:
 
 def shown(state):
     found = {step.name: type(one).__name__ for step, one in state.result.items() if hasattr(step, "task")}
-    print(state.message, list(found.values()), told)
+    print(state.message, list(found.values()))
+    print(told)
     told.clear()
 
 
@@ -74,8 +75,12 @@ if __name__ == "__main__":
     print(sorted(one.name for one in flow.reference_tasks()), sorted(one.name for one in flow.terminal_tasks()))
 
 # expected:
-# All reference tasks succeeded. ['Success', 'Success', 'Success', 'Success', 'Success'] ['up 2', 'work 5', 'after', 'down 2']
-# Some reference tasks failed. ['Success', 'Success', 'Failed', 'TriggerFailed', 'Success'] ['up 2', 'work -1', 'down 2']
-# Some reference tasks failed. ['Success', 'Failed', 'TriggerFailed', 'TriggerFailed', 'Failed'] []
-# All reference tasks succeeded. ['Success', 'Success', 'Success', 'Success', 'Success', 'Success', 'Success'] ['up 1', 'open a', 'work 1', 'close a', 'down 1']
+# All reference tasks succeeded. ['Success', 'Success', 'Success', 'Success', 'Success']
+# ['up 2', 'work 5', 'after', 'down 2']
+# Some reference tasks failed. ['Success', 'Success', 'Failed', 'TriggerFailed', 'Success']
+# ['up 2', 'work -1', 'down 2']
+# Some reference tasks failed. ['Success', 'Failed', 'TriggerFailed', 'TriggerFailed', 'Failed']
+# []
+# All reference tasks succeeded. ['Success', 'Success', 'Success', 'Success', 'Success', 'Success', 'Success']
+# ['up 1', 'open a', 'work 1', 'close a', 'down 1']
 # ['after'] ['Cluster.cleanup']

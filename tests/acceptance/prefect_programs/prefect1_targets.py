@@ -61,7 +61,8 @@ if __name__ == "__main__":
     ran.clear()
     flow.run(day="tuesday")
     print(ran)
-    print(sorted(str(path) for folder in ("results", "mapped") for path in Path(folder).rglob("*.*")))
+    for folder in ("results", "mapped"):
+        print(sorted(str(path) for path in Path(folder).rglob("*.*")))
 
 # expected:
 # [2, 4, 6] Success Skipped
@@ -70,4 +71,5 @@ if __name__ == "__main__":
 # ['Cached', 'Cached', 'Cached'] ['rows', 'unkept']
 # [2, 40, 6] ['rows', 'double 3', 'unkept']
 # ['load', 'rows', 'unkept']
-# ['mapped/double/0.json', 'mapped/double/1.json', 'mapped/double/2.json', 'results/load-monday.pkl', 'results/load-tuesday.pkl']
+# ['results/load-monday.pkl', 'results/load-tuesday.pkl']
+# ['mapped/double/0.json', 'mapped/double/1.json', 'mapped/double/2.json']

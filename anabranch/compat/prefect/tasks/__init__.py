@@ -116,7 +116,8 @@ class Task(Decorated, ours.Task[P, R], OlderTask):  # type: ignore[misc]
             dependencies: runs that it comes of; noted nowhere.
         """
         args, kwargs = bound(self, tuple(args or ()), dict(kwargs or {}))
-        return _background().submitted(self, args, kwargs, wait_for)
+        found: BackgroundFuture = _background().submitted(self, args, kwargs, wait_for)
+        return found
 
     def delay(self, *args: Any, **kwargs: Any) -> BackgroundFuture:
         """Do as `apply_async`."""

@@ -1,4 +1,4 @@
-"""Prefect's own test files, unchanged, where a checkout of Prefect is named by ANABRANCH_PREFECT_CHECKOUT.
+"""Prefect's own test files, unchanged, where a checkout of Prefect 3.8.3 is named by ANABRANCH_PREFECT_CHECKOUT.
 
 Needs pytest-asyncio and regex besides. How many of their tests pass must not fall, and each that fails is in
 docs/prefect_tests.txt with its reason.
@@ -21,21 +21,21 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE: dict[str, Any] = runpy.run_path(str(ROOT / "docs" / "prefect_tests_page.py"))
 KNOWN = {test for kind in PAGE["kinds"]() for test in kind.tests}
 OPTIONS = ["asyncio_mode=auto", "asyncio_default_fixture_loop_scope=session", "asyncio_default_test_loop_scope=session"]
-# At least so many pass, file by file.
+# At least so many pass of version 3.8.3, file by file.
 PASS = {
-    "utilities/test_annotations.py": 12,
-    "utilities/test_callables.py": 84,
-    "utilities/test_collections.py": 105,
+    "utilities/test_annotations.py": 17,
+    "utilities/test_callables.py": 72,
+    "utilities/test_collections.py": 110,
     "utilities/test_hashing.py": 14,
-    "test_cache_policies.py": 36,
-    "test_states.py": 85,
-    "test_tasks.py": 247,
-    "test_flows.py": 244,
+    "test_cache_policies.py": 43,
+    "test_states.py": 107,
+    "test_tasks.py": 254,
+    "test_flows.py": 273,
     "test_futures.py": 50,
-    "test_task_runners.py": 22,
+    "test_task_runners.py": 30,
     "test_transactions.py": 90,
-    "test_serializers.py": 64,
-    "test_locking.py": 30,
+    "test_serializers.py": 79,
+    "test_locking.py": 36,
 }
 
 

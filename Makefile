@@ -66,6 +66,7 @@ docs: .venv/.ready
 	$(PY) docs/command_page.py
 	$(PY) docs/http_page.py
 	$(PY) docs/prefect_page.py
+	$(PY) docs/prefect_tests_page.py
 	$(PY) helm/values_page.py
 
 site: .venv/.ready

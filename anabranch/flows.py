@@ -7,32 +7,38 @@ import functools
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, Literal, Protocol, Unpack, overload
 
 from anabranch import serving
-from anabranch import session as sessions
 from anabranch.core import context, options, states, strays, tracebacks
 from anabranch.core.decorated import AnyFlow, Hooked
 from anabranch.core.descriptors import Bound, opened, owner_of
 from anabranch.core.errors import MissingContextError, OptionError, ResumeError
+from anabranch.core.lazy import later
 from anabranch.core.options import FlowOptions, TaskOptions
 from anabranch.core.params import Binder
 from anabranch.core.reachable import plain
 from anabranch.core.runnable import Runnable
 from anabranch.core.type_variables import F, P, Q, R, R_co, T
 from anabranch.core.walk import needs_walk
-from anabranch.runs import flow_begin, flow_streams, resumed, submitted_flows
-from anabranch.runs.given_values import GivenValues
 from anabranch.runs.rules import FlowRules
 
 if TYPE_CHECKING:
     import inspect
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 
+    from anabranch import session as sessions
     from anabranch.core.future_lists import FutureList
     from anabranch.core.futures import Future
     from anabranch.core.keywords import FlowKeywords
     from anabranch.core.showing import Facts
     from anabranch.core.states import State
     from anabranch.core.type_variables import Items
+    from anabranch.runs import flow_begin, flow_streams, given_values, resumed, submitted_flows
     from anabranch.serving.deployment import Deployment
+else:
+    later(
+        globals(), sessions="anabranch.session", flow_begin="anabranch.runs.flow_begin",
+        flow_streams="anabranch.runs.flow_streams", given_values="anabranch.runs.given_values",
+        resumed="anabranch.runs.resumed", submitted_flows="anabranch.runs.submitted_flows",
+    )  # fmt: skip
 
 
 class Flow(AnyFlow, Hooked, Generic[P, R_co]):
@@ -115,7 +121,7 @@ class Flow(AnyFlow, Hooked, Generic[P, R_co]):
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], return_state: bool, wait_for: Any) -> Any:
         args, kwargs = self.binder.bind(args, kwargs)
         if wait_for is not None or needs_walk(args, kwargs):
-            given = GivenValues(self.name, args, kwargs, wait_for)
+            given = given_values.GivenValues(self.name, args, kwargs, wait_for)
             if given.found or given.waited:
                 awaited = self.isasync and (return_state or not self.isgenerator)
                 go = functools.partial(self._run, return_state=return_state)
@@ -223,7 +229,7 @@ class Flow(AnyFlow, Hooked, Generic[P, R_co]):
         do not fit.
         """
         args, kwargs = self.binder.bind(args, kwargs)
-        given = GivenValues(self.name, args, kwargs, wait_for)
+        given = given_values.GivenValues(self.name, args, kwargs, wait_for)
 
         def start(here: submitted_flows.Submitted) -> State:
             bad = given.failed()

@@ -6,23 +6,23 @@ import functools
 import inspect
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, Unpack, overload
 
-from anabranch import session
 from anabranch.core import context, options, strays, tracebacks
 from anabranch.core.annotations import quote, unmapped
 from anabranch.core.asking import attribute
 from anabranch.core.decorated import Hooked
 from anabranch.core.descriptors import CHAINS, Bound, opened, owner_of, under_classmethod
 from anabranch.core.errors import OptionError
+from anabranch.core.lazy import later
 from anabranch.core.options import MAP_OPTION_NAMES, MapOptions, TaskOptions
 from anabranch.core.reachable import plain
 from anabranch.core.runnable import Runnable, name_of
 from anabranch.core.transactions import block_here
 from anabranch.core.type_variables import F, P, Q, R, R_co, T
-from anabranch.runs import task_calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from anabranch import session
     from anabranch.core.descriptors import Binds
     from anabranch.core.future_lists import FutureList
     from anabranch.core.futures import Future
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from anabranch.core.states import State
     from anabranch.core.task_spec import TaskSpec
     from anabranch.core.type_variables import Items
+    from anabranch.runs import task_calls
+else:
+    later(globals(), session="anabranch.session", task_calls="anabranch.runs.task_calls")
 
 
 def _nothing() -> None:

@@ -13,18 +13,18 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from anabranch.compat.lacking import LACKING, lacking
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from importlib.abc import Loader
     from types import ModuleType
 
 
-class Aliases(MetaPathFinder):
+class Aliases:
     """Finds the modules of some packages among ours.
 
     Args:
@@ -48,7 +48,8 @@ class Aliases(MetaPathFinder):
         found = _found(ours)
         if found is None:
             self._refuse(fullname)
-        return ModuleSpec(fullname, _Same(ours), is_package=found.submodule_search_locations is not None)
+        loader = cast("Loader", _Same(ours))  # without its base class: importlib.abc loads importlib.resources
+        return ModuleSpec(fullname, loader, is_package=found.submodule_search_locations is not None)
 
     def _refuse(self, name: str) -> NoReturn:
         """Raise ModuleNotFoundError with the way out."""
@@ -58,7 +59,7 @@ class Aliases(MetaPathFinder):
         raise ModuleNotFoundError(f"anabranch has no {name}{': ' if advice else ''}{advice}", name=name)
 
 
-class _Same(Loader):
+class _Same:
     """Loads a module by giving another one, which keeps its own spec."""
 
     def __init__(self, name: str) -> None:

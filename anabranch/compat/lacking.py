@@ -75,6 +75,10 @@ LACKING: dict[str, dict[str, str]] = {
         "`anabranch deploy FILE.yaml` reads the file": "load_deployments_from_yaml",
     },
     "prefect.engine": {"call `flow.run()`": "FlowRunner TaskRunner"},
+    "prefect.engine.results": {
+        "give LocalResult(dir=...), or write the value in the task": """
+            AzureResult ConstantResult GCSResult S3Result SecretResult"""
+    },
     "prefect.engine.signals": {_INSIDE: "ENDRUN signal_from_state"},
     "prefect.engine.state": {"no run enters it here": "Cancelling ClientFailed Looped Paused Queued Resume Submitted"},
     "prefect.events": {
@@ -177,7 +181,6 @@ LACKING: dict[str, dict[str, str]] = {
             snowflake_message_formatter"""
     },
     "prefect.utilities.tasks": {
-        "call `task.map(...)` for each task": "apply_map",
         "give the arguments to the task": "as_task defaults_from_attrs",
         "end the flow, and go on with `anabranch resume`": "pause_task",
     },

@@ -28,7 +28,6 @@ NOT_PREFECT = {
     "prefect.docker": "anabranch builds no images: give `image='registry/name:tag', build=False`",
     "prefect.cli": "use the command `anabranch`",
     "prefect.client.orchestration": _NO_SERVER,
-    "prefect.engine.results": "tasks with `persist_result=True` store their values",
     "prefect.environments": _DEPLOYMENTS,
     "prefect.flow_runs": "end the flow, and go on with `anabranch resume`; `run_deployment` waits for runs elsewhere",
     "prefect.infrastructure": _DEPLOYMENTS,

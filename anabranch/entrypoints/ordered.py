@@ -24,11 +24,11 @@ from anabranch.core.options import FlowOptions
 from anabranch.core.orders import DriverProcess
 from anabranch.core.runs import CODE, FlowRunRow, StoredRow, TransitionRow
 from anabranch.core.secrets import restored
+from anabranch.core.terminated import Terminated
 from anabranch.documents.storage.away import patiently
 from anabranch.documents.storage.fetch import CACHE, fetch
 from anabranch.entrypoints.flow import flow_of
 from anabranch.runs import flow_begin, resumed
-from anabranch.runs.signals import Terminated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,7 +10,6 @@ from anabranch.core.asking import is_a
 from anabranch.core.failures import exception_of
 from anabranch.core.runs import FlowRunRow, StoredRow, TransitionRow
 from anabranch.core.states import ValueSource
-from anabranch.core.validate import validate_call
 from anabranch.engine.final_state import Runs
 from anabranch.runs import kept_results, resumed, shutdown
 from anabranch.runs.returned import resolve_item
@@ -43,7 +42,7 @@ class World:
         flow = self._run.flow
         if not flow.options.validate_parameters:
             return args, kwargs
-        return validate_call(flow.plain_fn, args, kwargs, name=flow.name)
+        return flow.rules.validate(flow.plain_fn, args, kwargs, flow.name)
 
     def changed(self, state: State, attempt: int) -> None:
         """Note a new state of the run in its row, in the record and in the log."""

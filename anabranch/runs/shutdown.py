@@ -115,7 +115,7 @@ def leaving(run: Run, error: BaseException | None) -> BaseException | None:
         return error
     if kind is CTRL_C:
         return error if isinstance(error, KeyboardInterrupt) else KeyboardInterrupt()
-    return SystemExit(kind.exit_code)
+    return run.flow.rules.leaves(kind.exit_code)
 
 
 def how_to_go_on(row: FlowRunRow) -> str:

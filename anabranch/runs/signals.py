@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from anabranch import logs
 from anabranch.core import forks
 from anabranch.core.states import Cancelled, Suspended
+from anabranch.core.terminated import Terminated
 from anabranch.driver import interrupts, loop_pulse
 from anabranch.driver.endings import Child
 
@@ -35,14 +36,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from anabranch.core.states import State
+    from anabranch.runs.definition import FlowDefinition
     from anabranch.session import Session
 
 SOON_SECONDS = 0.05  # for a run to begin that ends at once
 CAUGHT_SECONDS = 1.0  # after so long, an interrupt without an effect counts as caught by the flow's function
-
-
-class Terminated(KeyboardInterrupt):
-    """Raised in the main thread for another signal than Ctrl-C during a flow."""
 
 
 class Kind(NamedTuple):
@@ -75,6 +73,8 @@ class Interruptible(Child, Protocol):
     session: Session
     ended_by: Kind | None
 
+    @property
+    def flow(self) -> FlowDefinition: ...
     @property
     def parent(self) -> object | None: ...
     @property
@@ -227,7 +227,9 @@ class _Watch:
     def _interrupt(self, number: int, frame: Any) -> None:
         before: Any = self.before.get(number)
         if any(cancel is None for _, cancel in self.runs):  # a sync function runs here, perhaps inside a loop
-            raise KeyboardInterrupt if number == signal.SIGINT else Terminated(_KINDS[number].message)
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            raise self.runs[0][0].flow.rules.told(number, _KINDS[number].message)
         if not _is_asyncio(before):
             for _, cancel in self.runs:
                 if cancel is not None:
@@ -273,7 +275,7 @@ def heard(run: Interruptible) -> Iterator[None]:
         yield
     except Terminated:  # raised outside the flow's function; ends the run as inside
         kind = run.ended_by or (_watch.ending.kind if _watch.ending is not None else _KINDS[signal.SIGTERM])
-        raise SystemExit(kind.exit_code) from None
+        raise run.flow.rules.leaves(kind.exit_code) from None
     finally:
         _watch.leave(run)
 

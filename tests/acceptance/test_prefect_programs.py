@@ -5,6 +5,7 @@ Each file of `prefect_programs/` ends with the output that Prefect's documentati
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -13,15 +14,26 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parent / "prefect_programs"
-PROGRAMS = sorted(path.stem for path in FOLDER.glob("*.py"))
 ROOT = Path(__file__).resolve().parents[2]
+_BY_DAY = pytest.mark.sampled(2, "the same program on Dask and on Ray: one by day, and the contract is tested on both")
+_FAR = {
+    f"{kind}_runner": [
+        _BY_DAY, pytest.mark.timeout(180),
+        pytest.mark.skipif(importlib.util.find_spec(kind) is None, reason=f"{kind} is not installed"),
+    ] for kind in ("dask", "ray")
+}  # fmt: skip
+PROGRAMS = [
+    pytest.param(name, marks=_FAR.get(name, ())) for name in sorted(path.stem for path in FOLDER.glob("*.py"))
+]
 
 
-def run(*arguments: str, home: Path, **more: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, home: Path, seconds: float = 50, **more: str) -> subprocess.CompletedProcess[str]:
     """Run Python with these arguments, with a record of its own."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANABRANCH", "PREFECT"))}
     env = {**kept, "PYTHONPATH": str(ROOT), "ANABRANCH_HOME": str(home), **more}
-    return subprocess.run([sys.executable, *arguments], env=env, capture_output=True, text=True, timeout=50, cwd=home)
+    return subprocess.run(
+        [sys.executable, *arguments], env=env, capture_output=True, text=True, timeout=seconds, cwd=home
+    )
 
 
 def expected(program: Path) -> list[str]:
@@ -32,7 +44,7 @@ def expected(program: Path) -> list[str]:
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_programs_print_what_prefect_promises(name: str, tmp_path: Path) -> None:
     program = FOLDER / f"{name}.py"
-    done = run("-m", "anabranch.compat", "prefect", str(program), home=tmp_path)
+    done = run("-m", "anabranch.compat", "prefect", str(program), home=tmp_path, seconds=170 if name in _FAR else 50)
     assert done.returncode == 0, done.stderr
     wanted = expected(program)
     assert wanted
@@ -104,7 +116,7 @@ except NotImplementedError as error:
 @prefect.task
 def one(): pass
 try:
-    one.delay()
+    one.serve()
 except NotImplementedError as error:
     print(error)
 """
@@ -115,7 +127,92 @@ except NotImplementedError as error:
     assert "anabranch runs" in told[1]
     assert "anabranch has no prefect.nothing" in told[2]
     assert "anabranch resume" in told[3]
-    assert "task.submit" in told[4]
+    assert "task.delay" in told[4]
+
+
+def test_a_sigterm_that_nobody_catches_ends_the_program(tmp_path: Path) -> None:
+    code = """
+import os, signal
+import anabranch.compat.prefect
+from prefect import flow
+
+@flow
+def told():
+    os.kill(os.getpid(), signal.SIGTERM)
+    while True:
+        pass
+
+try:
+    told()
+except Exception:
+    print("an Exception")
+"""
+    done = run("-c", code, home=tmp_path)
+    assert (done.returncode, done.stdout) == (143, ""), done.stderr
+
+
+def test_parameters_that_do_not_validate_raise_prefects_error(tmp_path: Path) -> None:
+    code = """
+import anabranch.compat.prefect
+from prefect import flow
+from prefect.exceptions import ParameterTypeError, PausedRun
+from prefect.states import Paused
+
+@flow
+def whole(x: int):
+    return x
+
+@flow
+def paused():
+    return Paused()
+
+try:
+    whole("many")
+except ParameterTypeError as error:
+    print(str(error).splitlines()[0])
+state = whole("many", return_state=True)
+print(state.is_failed(), type(state.result(raise_on_failure=False)) is ParameterTypeError)
+try:
+    paused()
+except PausedRun as error:
+    print(error)
+"""
+    done = run("-c", code, home=tmp_path)
+    told = "Flow run received invalid parameters:\nTrue True\nRun is paused, its result is not available.\n"
+    assert (done.returncode, done.stdout) == (0, told), done.stderr
+
+
+def test_a_flow_comes_from_a_storage_of_the_programs_own(tmp_path: Path) -> None:
+    code = """
+import asyncio, sys
+from pathlib import Path
+import anabranch.compat.prefect
+from prefect import Flow, flow
+
+class Storage:
+    def set_base_path(self, path):
+        self.destination = Path(path)
+    async def pull_code(self):
+        (self.destination / "package").mkdir()
+        (self.destination / "beside.py").write_text("word = 'pulled'")
+        text = "import beside\\nfrom prefect import flow\\n@flow\\ndef told(): return beside.word"
+        (self.destination / "package" / "flows.py").write_text(text)
+
+before = list(sys.path)
+print(Flow.from_source(Storage(), "package/flows.py:told")(), flow.from_source(Storage(), "package.flows.told")())
+
+async def main():
+    return (await Flow.from_source(Storage(), "package.flows.told"))()
+
+print(asyncio.run(main()), sys.path == before)
+try:
+    Flow.from_source(object(), "flows.py:told")
+except TypeError as error:
+    print(error)
+"""
+    done = run("-c", code, home=tmp_path)
+    last = "Unsupported source type 'object'. Please provide a URL to remote storage or a storage object."
+    assert (done.returncode, done.stdout) == (0, f"pulled pulled\npulled True\n{last}\n"), done.stderr
 
 
 def test_a_submitted_flow_gives_its_value(tmp_path: Path) -> None:
@@ -151,4 +248,4 @@ print(sorted(more - {"anabranch", "prefect"}))
     done = run("-c", code, home=tmp_path)
     assert done.returncode == 0, done.stderr
     loaded = set(done.stdout.replace("'", "").strip()[1:-1].split(", "))
-    assert loaded <= {"_hashlib", "hashlib", "uuid", "_uuid", "platform", "zoneinfo", "concurrent", "cloudpickle", ""}
+    assert loaded <= {"_hashlib", "hashlib", "uuid", "_uuid", "platform", "zoneinfo", "concurrent", ""}

@@ -123,6 +123,9 @@ CORE_DEPENDENCIES = {"click", "cloudpickle", "cronsim", "msgpack", "pydantic", "
 # Modules that may import inside functions whatever their floor allows.
 LAZY_FILES = ["session.py", "__init__.py", "*/__init__.py", "cli/*", "integrations/pytest_plugin.py"]
 
+# Modules that may put off an import to its first use with `core.lazy.later`: what programs import to declare.
+LATER_FILES = {"flows.py", "tasks.py"}
+
 # Packages that are optional or cost start-up time, and the files that may import them inside functions.
 LAZY: dict[str, list[str]] = {
     # standard library, for the sake of `import anabranch`
@@ -235,6 +238,14 @@ HOUSE = read(ROOT)
 
 def test_modules_keep_to_their_floors() -> None:
     assert [fault for module in HOUSE.values() for fault in faults(module)] == []
+
+
+def test_imports_are_put_off_where_programs_declare_alone() -> None:
+    used = {
+        path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py")
+        if "core.lazy import later" in path.read_text(encoding="utf-8")
+    }  # fmt: skip
+    assert used == LATER_FILES
 
 
 def test_no_import_cycles() -> None:

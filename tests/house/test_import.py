@@ -108,6 +108,28 @@ print(json.dumps("pydantic" in sys.modules))
     assert in_fresh_python(code) is False
 
 
+@pytest.mark.parametrize("first", ["", "import anabranch.compat.prefect, prefect; prefect.flow, prefect.task"])
+def test_declaring_tasks_and_flows_loads_no_engine(first: str) -> None:
+    """It is loaded by the first that runs: a module of tasks is imported in programs and workers without number."""
+    code = f"""
+import json, sys
+{first}
+from anabranch import flow, task
+@task
+def one(): return 1
+@flow
+def both(): return one()
+dear = ["anabranch.session", "anabranch.driver", "anabranch.engine.dispatch", "anabranch.core.nested"]
+before = [name for name in dear if name in sys.modules]
+import anabranch.flows, anabranch.tasks
+kind = type(anabranch.flows.sessions).__name__
+both()
+import anabranch.session
+print(json.dumps([before, kind, anabranch.flows.flow_begin is sys.modules["anabranch.runs.flow_begin"]]))
+"""
+    assert in_fresh_python(code) == [[], "_Later", True]
+
+
 PUBLIC_MODULES = {
     "cache_policies": "INPUTS",
     "context": "task_run",

@@ -20,12 +20,8 @@ from anabranch.compat.tables import NOT_PREFECT, PREFECT
 if TYPE_CHECKING:
     from types import ModuleType
 
-_BACKGROUND = "submit it from a flow, or give its flow to `anabranch submit`"
-# Methods of flows and tasks that need a service of Prefect's.
-METHODS = {**ELSEWHERE, "apply_async": _BACKGROUND, "delay": _BACKGROUND}
-# Options of flows and tasks that are taken, and say of what lies elsewhere here.
-_STORED = "values lie in anabranch's home, in its own form: where others read the file, write it in the task"
-OPTIONS = {"result_serializer": _STORED, "result_storage": _STORED}
+# Methods of tasks that need a task worker of Prefect's.
+OF_TASKS = {"serve": "`task.delay(...)` runs in its own program; for another one deploy a flow that calls the task"}
 _NOTHING = object()
 INTEGRATION = "the package is written for Prefect: call the library that it wraps in a task"
 
@@ -58,7 +54,8 @@ def judge(use: Use) -> Verdict:
     kind = _kind(target)
     called = left or [one for one in method.replace(MADE, "").split(".") if one]  # `flow.serve`, `flow().serve`
     if kind is not None and (made or left):
-        advice = METHODS.get(called[0], "") if called else ""
+        methods = {**ELSEWHERE, **(OF_TASKS if kind is Task else {})}
+        advice = methods.get(called[0], "") if called else ""
         return Verdict(use, Fate.CHANGE if advice else Fate.AS_IT_IS, advice)
     if use.option and not made and kind is not None:
         return _option(use, kind)
@@ -114,8 +111,7 @@ def _option(use: Use, kind: type) -> Verdict:
         if use.option in graphs.ADVICE:
             return Verdict(use, Fate.CHANGE, graphs.ADVICE[use.option])
     if use.option in known:
-        advice = OPTIONS.get(use.option, "")
-        return Verdict(use, Fate.CHANGE if advice else Fate.AS_IT_IS, advice)
+        return Verdict(use, Fate.AS_IT_IS)
     return Verdict(use, Fate.NONE, f"@{kind.__name__.lower()} has no option {use.option!r}")
 
 

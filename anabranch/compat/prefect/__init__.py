@@ -25,6 +25,7 @@ _HOMES = {
     "Task": "tasks",
     "Transaction": "transactions",
     "allow_failure": "utilities.annotations",
+    "apply_map": "utilities.tasks",
     "aserve": "served",
     "case": "tasks.control_flow",
     "deploy": "served",
@@ -32,14 +33,13 @@ _HOMES = {
     "flow": "flows",
     "get_run_logger": "logging",
     "mapped": "utilities.edges",
+    "resource_manager": "tasks.control_flow",
     "serve": "served",
     "tags": "context",
     "task": "tasks",
     "unmapped": "utilities.annotations",
 }
 _LACKING = {
-    "apply_map": "call `task.map(...)` for each task",
-    "resource_manager": "open the resource in the task that needs it, or round `flow.run()`",
     "get_client": NOT_PREFECT["prefect.client.orchestration"],
     "pause_flow_run": "end the flow, and go on with `anabranch resume`",
     "apause_flow_run": "end the flow, and go on with `anabranch resume`",

@@ -16,6 +16,7 @@ from anabranch.core.errors import (
     MissingContextError,
     UnfinishedRun,
 )
+from anabranch.core.terminated import Terminated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -161,11 +162,12 @@ class ExternalSignal(BaseException):
     """Base of signals from outside the program."""
 
 
-class TerminationSignal(ExternalSignal):
-    """Raised when the program is told to end."""
+class TerminationSignal(ExternalSignal, Terminated, SystemExit):
+    """Raised in a flow's function, and out of the flow, at a SIGTERM; uncaught it ends the program with 143."""
 
     def __init__(self, signal: int) -> None:
-        self.signal = signal
+        super().__init__(signal)
+        self.signal, self.code = signal, 128 + signal
 
 
 class NotPausedError(AnabranchError):

@@ -6,20 +6,25 @@
     runs, or a list of them       by those; the caller gets their States
     data, None included           COMPLETED; runs inside of it become States
     a run's cancel, not caught    FAILED
+    a SIGTERM                     CANCELLED; the function, and the caller, get TerminationSignal
 """
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
+from anabranch.compat.prefect.exceptions import TerminationSignal
 from anabranch.compat.prefect.futures import resolve_futures_to_states
 from anabranch.compat.prefect.run_states import Held, State
 from anabranch.compat.prefect.state_exceptions import is_state_iterable, payload
 from anabranch.compat.prefect.states import StateGroup
+from anabranch.compat.prefect.validation import validated_call
 from anabranch.core import states as ours
 from anabranch.core.future_lists import FutureList
 from anabranch.core.futures import Future
 from anabranch.core.states import StateType
+from anabranch.core.terminated import Terminated
 from anabranch.engine import final_state
 from anabranch.runs.rules import FlowRules
 
@@ -71,4 +76,15 @@ def decide(seen: Any, runs: Any, *, reference: Any = None, strict: bool = False)
     return State(type=kind, message=message, data=seen[0] if isinstance(seen, tuple) else seen)
 
 
-RULES = FlowRules(resolve, decide, cancels_fail=True)
+def told(number: int, message: str) -> Terminated:
+    """Return what is raised in a flow's function at a signal."""
+    return TerminationSignal(number) if number == signal.SIGTERM else Terminated(message)
+
+
+def leaves(exit_code: int) -> BaseException:
+    """Return what leaves an outermost flow after a signal."""
+    number = exit_code - 128
+    return TerminationSignal(number) if number == signal.SIGTERM else SystemExit(exit_code)
+
+
+RULES = FlowRules(resolve, decide, cancels_fail=True, validate=validated_call, told=told, leaves=leaves)

@@ -19,7 +19,6 @@ from anabranch.compat.prefect.hooks import Hook
 from anabranch.compat.prefect.utilities.asyncutils import awaited, either
 from anabranch.compat.prefect.utilities.parameter_schemas import ParameterSchema, parameter_schema
 from anabranch.compat.prefect.validation import validated
-from anabranch.compat.prefect1 import flows as graphs
 from anabranch.core.descriptors import Bound, owner_of
 from anabranch.core.reachable import plain
 
@@ -41,6 +40,7 @@ class Flow(Decorated, ours.Flow[P, R]):  # type: ignore[misc]
     def __new__(cls, fn: Any = None, *args: Any, **given: Any) -> Any:
         """Return a flow; for a name in the place of a function, one of Prefect 1, which a `with` block fills."""
         if cls is Flow and (isinstance(fn, str) or (fn is None and isinstance(given.get("name"), str))):
+            graphs = importlib.import_module("anabranch.compat.prefect1.flows")  # other programs do not load it
             return graphs.Flow(*(() if fn is None else (fn,)), *args, **given)
         return super().__new__(cls)
 
@@ -93,8 +93,8 @@ class Flow(Decorated, ours.Flow[P, R]):  # type: ignore[misc]
     deploy, adeploy = either(deploying.deploy), awaited(deploying.deploy)
     to_deployment, ato_deployment = either(deploying.to_deployment), awaited(deploying.to_deployment)
     serve, aserve = deploying.serve, awaited(deploying.serve)
-    from_source = staticmethod(either(ours.Flow.from_source))
-    afrom_source = staticmethod(awaited(ours.Flow.from_source))
+    from_source = staticmethod(either(deploying.from_source))
+    afrom_source = staticmethod(awaited(deploying.from_source))
 
     def _hook(self, name: str, hook: Any) -> Any:
         self._keep_hook(name, hook)

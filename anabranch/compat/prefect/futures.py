@@ -2,6 +2,7 @@
 
     PrefectFuture
       PrefectTaskRunFuture
+        PrefectDistributedFuture    of a background task: what `delay` gives, see `background.py`
         TaskRunFuture               of a run of ours: what `submit` gives; one of our futures too
         PrefectWrappedFuture        made by hand
           PrefectConcurrentFuture   round a future of concurrent.futures
@@ -15,7 +16,7 @@ import abc
 import concurrent.futures
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
 
 from anabranch.compat.prefect.run_ids import id_of
 from anabranch.compat.prefect.run_states import State
@@ -125,7 +126,7 @@ class TaskRunFuture(Future[Any], PrefectTaskRunFuture[Any]):
     """A handle to a run of ours."""
 
     @classmethod
-    def of(cls, future: Future[Any]) -> TaskRunFuture:
+    def of(cls, future: Future[Any]) -> Self:
         """Return the handle in the place of one of our futures; it takes over the claim on the value."""
         made = cls(future._map, future._index)
         future._released = True
@@ -141,6 +142,14 @@ class TaskRunFuture(Future[Any], PrefectTaskRunFuture[Any]):
         if found.is_final():
             found.data = self
         return State.of(found, self._upstream() if found.name == "TriggerFailed" else "")
+
+    @property
+    def wrapped_future(self) -> concurrent.futures.Future[State]:
+        """A future of the standard library for it, whose result is the State of its end; cancels nothing."""
+        made: concurrent.futures.Future[State] = concurrent.futures.Future()
+        made.set_running_or_notify_cancel()
+        self.add_done_callback(lambda _: made.set_result(self.state))
+        return made
 
     def get_state(self) -> State:
         """Return the state of the run now, as Prefect 2's futures did."""
@@ -190,7 +199,7 @@ class MappedFutures(FutureList[Any]):
     one = TaskRunFuture
 
     @classmethod
-    def of(cls, futures: FutureList[Any]) -> MappedFutures:
+    def of(cls, futures: FutureList[Any]) -> Self:
         """Return the list in the place of one of ours; it takes over the claim on the values."""
         made = cls(futures._map)
         futures._released = True
@@ -227,10 +236,12 @@ PrefectFutureList.register(MappedFutures)
 
 
 class PrefectDistributedFuture(PrefectTaskRunFuture[R]):
-    """A handle to a run in a task worker of Prefect's, which anabranch has none of: one cannot be made."""
+    """A handle to a background task; `task.delay(...)` gives one, and none can be made by hand."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        raise NotImplementedError("anabranch has no task workers: use `task.submit(...)`")
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        if cls is PrefectDistributedFuture:
+            raise NotImplementedError("anabranch has no handles to runs of a server: use `task.delay(...)`")
+        return super().__new__(cls)
 
 
 class PrefectFlowRunFuture(PrefectFuture[R]):
@@ -342,9 +353,6 @@ def _results(futures: list[Any], timeout: float | None, raise_on_failure: bool) 
         if deadline is not None and time.monotonic() > deadline:
             raise TimeoutError(late)
     return [found[id(one)] if id(one) in found else one.result(raise_on_failure=raise_on_failure) for one in futures]
-
-
-# -- futures in collections ----------------------------------------------------------------------
 
 
 def _is_handle(value: object) -> bool:

@@ -138,7 +138,7 @@ class ResultStore:
         holder = holder or self.generate_default_holder()
         if self.lock_manager is not None and self.is_locked(base) and not self.is_lock_holder(base, holder):
             raise RuntimeError(
-                f"Cannot write to result record with key {base!r} because it is locked by another holder."
+                f"Cannot write to result record with key {base} because it is locked by another holder."
             )
         self.keep(result_record)
 

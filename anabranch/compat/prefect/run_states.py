@@ -134,6 +134,8 @@ class State(ours.State[Any]):
 
     def exception(self) -> BaseException:
         """Return the exception of a state that did not complete; one of its words where its data is none."""
+        if self.is_paused():
+            return PausedRun("Run is paused, its result is not available.", state=self)
         try:
             return state_exception(self)
         except (ValueError, TypeError):

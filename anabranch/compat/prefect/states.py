@@ -9,6 +9,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from anabranch.compat.prefect.exceptions import PausedRun as PausedRun
 from anabranch.compat.prefect.exceptions import TerminationSignal
 from anabranch.compat.prefect.run_states import State, StateDetails
 from anabranch.compat.prefect.state_exceptions import is_state_iterable, payload, state_exception
@@ -172,10 +173,10 @@ def crash_message(exc: BaseException) -> str:
     """Return what a Crashed state says about the exception that ended its run."""
     if type(exc).__name__ == "CancelledError" and not isinstance(exc, Exception):
         return "Execution was cancelled by the runtime environment."
-    if isinstance(exc, KeyboardInterrupt):
-        return "Execution was aborted by an interrupt signal."
     if isinstance(exc, TerminationSignal):
         return "Execution was aborted by a termination signal."
+    if isinstance(exc, KeyboardInterrupt):
+        return "Execution was aborted by an interrupt signal."
     if isinstance(exc, SystemExit):
         return "Execution was aborted by Python system exit call."
     return f"Execution was interrupted by an unexpected exception: {format_exception(exc)}"

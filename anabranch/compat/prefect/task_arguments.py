@@ -73,6 +73,7 @@ class TaskArguments:
     cache_validator: Any = None
     checkpoint: bool | None = None
     result: Any = None
+    target: Any = None
 
     def with_changes(self, given: dict[str, Any]) -> TaskArguments:
         """Return the arguments with others laid over; None and NotSet leave one as it is."""

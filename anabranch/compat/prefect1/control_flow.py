@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Any, Self
 
-from anabranch.compat.prefect1.nodes import Node, Parameter, Step, call_of, flow_here, note
+from anabranch.compat.prefect1.nodes import Node, Parameter, Step, call_of, flow_here, mapped_over, note
 from anabranch.compat.prefect1.signals import SKIP
 from anabranch.tasks import Task
 
@@ -28,6 +28,8 @@ class case:
 
     def __enter__(self) -> Self:
         flow_here()
+        if mapped_over.get() is not None:
+            raise NotImplementedError("anabranch has no case in apply_map: branch inside of a task that it calls")
         self._outer.append(_around.set((*_around.get(), self)))
         return self
 

@@ -18,7 +18,7 @@ from anabranch import flows as ours
 from anabranch.compat.prefect.flow_rules import RULES
 from anabranch.compat.prefect.run_states import Held
 from anabranch.compat.prefect.run_states import State as LaterState
-from anabranch.compat.prefect1 import states
+from anabranch.compat.prefect1 import states, targets
 from anabranch.compat.prefect1.carrying import Carrier
 from anabranch.compat.prefect1.handlers import OnFailure, handlers
 from anabranch.compat.prefect1.nodes import Node, Parameter, Step, nodes_in, replaced
@@ -42,6 +42,7 @@ class Plan(Protocol):
     name: str
     state_handlers: list[Any]
     on_failure: Any
+    result: Any
     terminal_state_handler: Any
 
     def sorted_tasks(self) -> tuple[Step, ...]: ...
@@ -193,7 +194,8 @@ class Execution:
             return self._values[step.name]
         assert isinstance(step, Node)
         carried = Carrier(step.task.plain_fn, step.name, step.skipped_by, About(self._flow.name, self._values))
-        task = _Carried(carried, {"name": step.name}, base=step.task.options)
+        own = targets.options_of(step.task, self._flow.result)
+        task = _Carried(carried, {"name": step.name, **own}, base=step.task.options)
         args = {key: replaced(value, self._at.__getitem__) for key, value in step.given()}
         before = tuple(self._at[one] for one in step.upstream if not isinstance(one, Parameter))
         deep = frozenset(key for key, value in step.given() if self._is_deep(value))

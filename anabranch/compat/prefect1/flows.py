@@ -6,7 +6,7 @@ import itertools
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from anabranch.compat import prefect1
-from anabranch.compat.prefect1 import execution, order
+from anabranch.compat.prefect1 import execution, order, resources
 from anabranch.compat.prefect1.control_flow import constrain
 from anabranch.compat.prefect1.nodes import Node, Parameter, Step, current, nodes_in
 
@@ -43,7 +43,8 @@ class Flow:
         on_failure: called as `(flow, state)` when it has failed.
         terminal_state_handler: called as `(flow, state, reference_states)`; a State from it is the final one.
         schedule, run_config, storage: count when it is registered.
-        result, validate: are kept, and change nothing.
+        result: where tasks with a target keep their values, unless they say it themselves.
+        validate: is taken, and changes nothing.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class Flow:
                 self.add_task(one)
             self._steps[one] = None
             constrain(one)
+            resources.hold(one)
         return task
 
     def add_edge(
@@ -188,7 +190,9 @@ class Flow:
         return order.terminal(self._steps)
 
     def reference_tasks(self) -> set[Step]:
-        return self.terminal_tasks() if self._reference is None else set(self._reference)
+        if self._reference is None:
+            return resources.counted(self.terminal_tasks())
+        return set(self._reference)
 
     def get_tasks(self, name: str | None = None, tags: Iterable[str] | None = None, **_: Any) -> list[Step]:
         """Return its tasks of a name, with all of some tags."""

@@ -35,6 +35,8 @@ class Graph(Protocol):
 
 
 current: ContextVar[Graph | None] = ContextVar("anabranch_prefect1_flow", default=None)
+# The nodes whose elements the calls in an `apply_map` get, one by one; None outside of one.
+mapped_over: ContextVar[set[Step] | None] = ContextVar("anabranch_prefect1_mapped_over", default=None)
 _SINGLE = (str, bytes, bytearray)
 
 
@@ -117,7 +119,12 @@ class Node(Step):
         mapped: places and names of the arguments that it maps over; None: it is one run.
         upstream: further nodes that it waits for.
         skipped_by: "any" skipped upstream skips it, "all" of them, or "none"; by default as its task says.
+
+    Attributes:
+        role: what it is for, where that counts for the flow's end; see `resources`.
     """
+
+    role = ""
 
     def __init__(
         self, task: Any, args: tuple[Any, ...], kwargs: dict[str, Any], mapped: frozenset[int | str] | None = None,
@@ -238,10 +245,16 @@ def call_of(
     which = frozenset(key for key, value in given if _is_mapped(value, all_mapped))
     plain = [_noted(flow, value) for value in args]
     named = {name: _noted(flow, value) for name, value in kwargs.items()}
+    over = mapped_over.get()
+    if over is not None:
+        noted: list[tuple[int | str, Any]] = [*enumerate(plain), *named.items()]
+        which |= {key for key, value in noted if isinstance(value, Step) and value in over}
     if all_mapped and not which and not before:
         raise ValueError(f"{task.name}.map has nothing to map over")
     node = Node(task, tuple(plain), named, which if all_mapped or which else None, before, skipped_by)
     flow.add_task(node)
+    if over is not None and node.mapped is not None:
+        over.add(node)
     return node
 
 

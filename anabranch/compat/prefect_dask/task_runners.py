@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from typing import Any
 
 from anabranch.compat.prefect.task_runners import TaskRunner
@@ -17,6 +18,8 @@ class DaskTaskRunner(TaskRunner):
     Args:
         cluster_class: a class of clusters, or its dotted name; called with `cluster_kwargs`.
         adapt_kwargs: given to the cluster's `adapt`.
+        client_kwargs: `security` counts; of others a warning says that they do not, for the client is anabranch's.
+        performance_report_path: a warning says that no file is written.
     """
 
     runs_on = "dask"
@@ -34,11 +37,14 @@ class DaskTaskRunner(TaskRunner):
         self._cluster, self.address = cluster, address
         self.cluster_class, self.cluster_kwargs = cluster_class, dict(cluster_kwargs or {})
         self.adapt_kwargs, self.client_kwargs = dict(adapt_kwargs or {}), dict(client_kwargs or {})
+        if cluster is None and address is None and (self.adapt_kwargs or self.cluster_kwargs.keys() - _OURS):
+            self.cluster_class = self.cluster_class or "distributed.LocalCluster"
+        _warn(self.client_kwargs.keys() - {"security"}, performance_report_path)
 
     def options(self) -> dict[str, Any]:
         if self.cluster_class is not None and self._cluster is None:
             self._cluster = self._made()
-        given = {"cluster": self._cluster, "address": self.address}
+        given = {"cluster": self._cluster, "address": self.address, "security": self.client_kwargs.get("security")}
         if self._cluster is None and self.address is None:
             given |= {name: self.cluster_kwargs.get(name) for name in ("n_workers", "threads_per_worker")}
         return given
@@ -51,6 +57,21 @@ class DaskTaskRunner(TaskRunner):
         if self.adapt_kwargs:
             cluster.adapt(**self.adapt_kwargs)
         return cluster
+
+
+_OURS = {"n_workers", "threads_per_worker"}  # of a local cluster, which anabranch's runner starts and closes by itself
+_warned: set[str] = set()
+
+
+def _warn(unread: set[str], report: str | None) -> None:
+    """Say once a program what changes nothing."""
+    told = [f"client_kwargs={name!r}: the client is anabranch's own" for name in sorted(unread)]
+    if report is not None:
+        told.append("performance_report_path: no file is written; `anabranch.report(futures)` shows a map")
+    for text in told:
+        if text not in _warned:
+            _warned.add(text)
+            warnings.warn(f"DaskTaskRunner: {text}", stacklevel=3)
 
 
 def _imported(path: str) -> Any:

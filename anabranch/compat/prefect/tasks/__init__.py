@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from anabranch import tasks as ours
@@ -29,6 +30,7 @@ from anabranch.core.reachable import plain
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from anabranch.compat.prefect.background import BackgroundFuture
     from anabranch.core.task_spec import TaskSpec
 
 P = ParamSpec("P")
@@ -85,31 +87,41 @@ class Task(Decorated, ours.Task[P, R], OlderTask):  # type: ignore[misc]
     ) -> Any:
         """Run once per element of the iterable arguments; a list of futures, or with `return_state` of States.
 
+        Args:
+            deferred: True runs them beside all flows, as `apply_async` does.
+
         Raises MappingMissingIterable and MappingLengthMismatch.
         """
         if current.get() is not None:
             return call_of(flow_here(), self, args, kwargs, all_mapped=True)
-        if deferred:
-            _no_workers("map(deferred=True)")
         here = in_flow(self)
-        if here is not self:
+        if here is not self and not deferred:
             return here.map(*args, return_state=return_state, wait_for=wait_for, **kwargs)
         bound(self, args, kwargs)
         try:
-            futures = MappedFutures.of(super().map(*args, wait_for=wait_for, **kwargs))
+            if deferred:
+                futures: MappedFutures = _background().mapped(self, args, kwargs, wait_for)
+            else:
+                futures = MappedFutures.of(super().map(*args, wait_for=wait_for, **kwargs))
         except MapError:
             raise mapping_error(self.plain_fn, get_call_parameters(self.plain_fn, args, kwargs, False)) from None
         return [State.of(state) for state in futures.wait()] if return_state else futures
 
     def apply_async(
         self, args: Any = None, kwargs: dict[str, Any] | None = None, wait_for: Any = None, dependencies: Any = None
-    ) -> Any:
-        bound(self, tuple(args or ()), kwargs or {})
-        _no_workers("apply_async")
+    ) -> BackgroundFuture:
+        """Run it in this program, beside all flows, and return its future at once.
 
-    def delay(self, *args: Any, **kwargs: Any) -> Any:
-        bound(self, args, kwargs)
-        _no_workers("delay")
+        Args:
+            dependencies: runs that it comes of; noted nowhere.
+        """
+        args, kwargs = bound(self, tuple(args or ()), dict(kwargs or {}))
+        found: BackgroundFuture = _background().submitted(self, args, kwargs, wait_for)
+        return found
+
+    def delay(self, *args: Any, **kwargs: Any) -> BackgroundFuture:
+        """Do as `apply_async`."""
+        return self.apply_async(args, kwargs)
 
     def serve(self, *args: Any, **kwargs: Any) -> Any:
         _no_workers("serve")
@@ -154,10 +166,15 @@ def _rebuild(fn: Any, given: TaskArguments, binds: Any) -> Task[..., Any]:
     return made
 
 
+def _background() -> Any:
+    """Return the module of background tasks; loading it loads the engine."""
+    return importlib.import_module("anabranch.compat.prefect.background")
+
+
 def _no_workers(name: str) -> None:
     raise NotImplementedError(
-        f"anabranch has no task workers, so no Task.{name}: use `task.submit(...)` in a flow, or start the program "
-        "elsewhere with `anabranch submit`"
+        f"anabranch has no task workers, so no Task.{name}: `task.delay(...)` runs in the program that calls it; for "
+        "another program deploy a flow that calls the task"
     )
 
 

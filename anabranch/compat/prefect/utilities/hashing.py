@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import cloudpickle
 
 from anabranch.compat.prefect.exceptions import HashError
 
@@ -39,7 +38,7 @@ def hash_objects(
     Raises HashError in place of None with `raise_on_failure`.
     """
     reasons = []
-    for name, dumps in (("JSON", _json), ("Pickle", cloudpickle.dumps)):
+    for name, dumps in (("JSON", _json), ("Pickle", _pickle)):
         try:
             return stable_hash(dumps((args, kwargs)), hash_algo=hash_algo)
         except Exception as error:
@@ -47,6 +46,11 @@ def hash_objects(
     if raise_on_failure:
         raise HashError("\n".join(["Unable to create hash - objects could not be serialized.", *reasons]))
     return None
+
+
+def _pickle(value: Any) -> bytes:
+    made: bytes = importlib.import_module("cloudpickle").dumps(value)  # few values need it, and it is dear to load
+    return made
 
 
 def _json(value: Any) -> bytes:

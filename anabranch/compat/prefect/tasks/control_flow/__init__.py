@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from anabranch.compat.prefect1.control_flow import case, ifelse, merge, switch
+from anabranch.compat.prefect1.resources import resource_manager
 
-__all__ = ["case", "ifelse", "merge", "switch"]
+__all__ = ["case", "ifelse", "merge", "resource_manager", "switch"]

@@ -19,11 +19,11 @@ from anabranch.core import secrets
 from anabranch.core.processes import machine_of
 from anabranch.core.runs import CODE
 from anabranch.core.states import is_final
-from anabranch.display import summary, units
+from anabranch.display import markup, summary, units
 from anabranch.display.watch.tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from anabranch.cli.jobs import Submitted
     from anabranch.core.runs import FlowRunRow, MapRow, Records
@@ -187,11 +187,26 @@ def _print_run(records: Records, row: FlowRunRow) -> None:
             ],
             right=["runs", "took"],
         )  # fmt: skip
+    _print_graph(records, maps)
     failures = summary.of_records(records, row.id)
     if failures:
         click.echo("\nfailures")
         for line in summary.failure_lines(failures, task=True):
             click.echo(f"  {line}")
+
+
+def _print_graph(records: Records, maps: Sequence[MapRow]) -> None:
+    """Print which maps and single runs read which, where any does."""
+    from anabranch.display import run_nodes
+
+    labels = run_nodes.labels_of(maps)
+    told = run_nodes.lines(run_nodes.nodes_of(
+        [run_nodes.Series(map, labels[map.id], map.length or 0, reads=run_nodes.reads_of(records, map)) for map in maps]
+    ))  # fmt: skip
+    if not any(reads for _, _, reads in told):
+        return
+    click.echo("")
+    tables.show(["what reads what", "", "reads"], [(name, what, markup.cut(reads, 60)) for name, what, reads in told])
 
 
 def _counts(records: Records, map: MapRow) -> Mapping[str, int]:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from anabranch.core.errors import AccessError
 from anabranch.core.states import NAMES, TERMINAL
-from anabranch.display import durations, strips, summary
+from anabranch.display import durations, run_nodes, strips, summary
 from anabranch.display.item_times import Axis, Busy, unique
+from anabranch.display.run_nodes import Series
 from anabranch.display.shares import shares_of
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from anabranch.core.runs import FlowRunRow, ItemBlock, ItemRow, MapRow, Records
     from anabranch.display.durations import Durations
+    from anabranch.display.graphs import Node
     from anabranch.display.shares import Share
     from anabranch.display.summary import Failures
 
@@ -118,7 +120,7 @@ class RunFigures:
     slots: int
     shares: list[Share]
     failures: list[tuple[Failures, str]]
-    graph: dict[str, tuple[str, ...]]
+    graph: list[Node]
     notes: list[str]
     parent: str = ""  # the run that called this one
     subflows: list[str] = field(default_factory=list)  # that it called, the first ones first
@@ -155,7 +157,7 @@ def figures_of(
     columns = {map.id: Columns.of(records, map.id) for map in rows}
     start = _start(run, rows, columns)
     axis = Axis(start, run.ended or now, CELLS)
-    labels = _labels(rows)
+    labels = run_nodes.labels_of(rows)
     maps = [_map(row, labels[row.id], columns[row.id], axis) for row in rows]
     for one in maps:
         if one.row.kind == "call":  # those have rows, and no columns
@@ -172,24 +174,18 @@ def figures_of(
     if len(failures) > GROUPS:
         rest = sum(group.count for group in failures[GROUPS:])
         notes.append(f"{rest:,} failures of {len(failures) - GROUPS:,} further kinds are counted, not shown.")
-    graph = {row.id: row.upstreams for row in rows}
+    graph = run_nodes.nodes_of([_series(records, one) for one in maps])
     return RunFigures(run, axis, maps, lanes, marks, slots, shares, shown, graph, notes)
+
+
+def _series(records: Records, one: MapFigures) -> Series:
+    return Series(one.row, one.label, len(one.codes), one.codes, run_nodes.reads_of(records, one.row))
 
 
 def _start(run: FlowRunRow, rows: Sequence[MapRow], columns: dict[str, Columns]) -> float:
     """Return when the run began; a resumed one shows items that an earlier driver ran before."""
     begun = [block.base + min(block.started) / 1e6 for row in rows for block in columns[row.id].blocks if block.started]
     return min([run.started or run.created, *begun])
-
-
-def _labels(rows: Sequence[MapRow]) -> dict[str, str]:
-    """Return a name for each map: the task's, with "#2" for its second map."""
-    seen: Counter[str] = Counter()
-    found = {}
-    for row in rows:
-        seen[row.task] += 1
-        found[row.id] = row.task if seen[row.task] == 1 else f"{row.task}#{seen[row.task]}"
-    return found
 
 
 def _map(row: MapRow, label: str, columns: Columns, axis: Axis) -> MapFigures:

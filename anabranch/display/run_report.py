@@ -192,13 +192,13 @@ def timeline(figures: RunFigures) -> str:
 
 
 def graph(figures: RunFigures) -> str:
-    if len(figures.maps) < 2:
+    nodes = figures.graph
+    if len(nodes) < 2:
         return ""
-    many = len(figures.maps)
-    cut = "" if many <= run_graph.MOST else f"The first {run_graph.MOST} of {many:,} are drawn."
+    cut = "" if len(nodes) <= run_graph.MOST else f" The first {run_graph.MOST} of {len(nodes):,} are drawn."
     return (
-        "<h2>What reads what</h2><p>A box is a map, or all single runs of one task; an arrow leads to what reads it or "
-        f'waits for it. {cut}</p><div class="wide">{run_graph.graph_svg(figures.maps, figures.graph)}</div>'
+        "<h2>What reads what</h2><p>A box is a map, a single run, or several single runs of one task; an arrow "
+        f'leads to what reads it or waits for it.{cut}</p><div class="wide">{run_graph.graph_svg(nodes)}</div>'
     )
 
 

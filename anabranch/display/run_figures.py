@@ -155,7 +155,7 @@ def figures_of(
 ) -> RunFigures:
     """Read the figures of these maps, as those of a run; `failures` are theirs, the most frequent first."""
     columns = {map.id: Columns.of(records, map.id) for map in rows}
-    start = _start(run, rows, columns)
+    start = start_of(run, rows, columns)
     axis = Axis(start, run.ended or now, CELLS)
     labels = run_nodes.labels_of(rows)
     maps = [_map(row, labels[row.id], columns[row.id], axis) for row in rows]
@@ -167,9 +167,9 @@ def figures_of(
     seen: set[tuple[object, ...]] = set()
     once = [(row, list(unique(columns[row.id].blocks, seen))) for row in rows if row.kind != "call"]
     slots, shares = shares_of([(row, columns[row.id].blocks) for row in rows], start, axis.start + axis.seconds)
-    lanes, notes = _lanes(once, axis, labels)
+    lanes, notes = lanes_of(once, axis, labels, LANES)
     few = sum(len(one.codes) for one in maps) <= MARKS
-    marks = _marks(records, once, columns, labels, lanes) if few else []
+    marks = marks_of(records, once, columns, labels, lanes) if few else []
     shown = [(group, _trace(records, rows, group)) for group in failures[:GROUPS]]
     if len(failures) > GROUPS:
         rest = sum(group.count for group in failures[GROUPS:])
@@ -182,7 +182,7 @@ def _series(records: Records, one: MapFigures) -> Series:
     return Series(one.row, one.label, len(one.codes), one.codes, run_nodes.reads_of(records, one.row))
 
 
-def _start(run: FlowRunRow, rows: Sequence[MapRow], columns: dict[str, Columns]) -> float:
+def start_of(run: FlowRunRow, rows: Sequence[MapRow], columns: dict[str, Columns]) -> float:
     """Return when the run began; a resumed one shows items that an earlier driver ran before."""
     begun = [block.base + min(block.started) / 1e6 for row in rows for block in columns[row.id].blocks if block.started]
     return min([run.started or run.created, *begun])
@@ -241,12 +241,12 @@ def _failed_at(block: ItemBlock) -> Iterable[float]:
         at = bad.find(1, at + 1)
 
 
-def _lanes(
-    once: Sequence[tuple[MapRow, list[ItemBlock]]], axis: Axis, labels: dict[str, str]
+def lanes_of(
+    once: Sequence[tuple[MapRow, list[ItemBlock]]], axis: Axis, labels: dict[str, str], most: int
 ) -> tuple[list[Lane], list[str]]:
-    """Return a lane for each worker, or bands of them where they are many."""
+    """Return a lane for each worker, or bands of them where there are more than `most`."""
     names = sorted({block.worker for _, blocks in once for block in blocks}, key=_natural)
-    band = -(-len(names) // LANES) if names else 1
+    band = -(-len(names) // most) if names else 1
     place = {name: number // band for number, name in enumerate(names)}
     lanes = []
     for number in range(-(-len(names) // band)):
@@ -279,7 +279,7 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return parts
 
 
-def _marks(
+def marks_of(
     records: Records, once: Sequence[tuple[MapRow, list[ItemBlock]]], columns: dict[str, Columns],
     labels: dict[str, str], lanes: Sequence[Lane],
 ) -> list[Mark]:  # fmt: skip

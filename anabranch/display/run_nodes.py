@@ -227,8 +227,8 @@ def _grouped(
 def _chained(graph: _Graph) -> _Graph:
     """Make one node of groups of a series that follow each other with nothing beside."""
     readers: defaultdict[str, list[str]] = defaultdict(list)
-    for name, ups in graph.upstreams.items():
-        for up in ups:
+    for name, read in graph.upstreams.items():
+        for up in read:
             readers[up].append(name)
     groups, ups = dict(graph.groups), dict(graph.upstreams)
     head: dict[str, str] = {}

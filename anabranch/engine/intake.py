@@ -195,11 +195,12 @@ class Intake:
     def _await(self, map: MapRun, index: int, upstreams: tuple[Upstream, ...]) -> None:
         """Let an item wait for these upstreams."""
         map.inputs.upstreams[index] = upstreams
-        waiting, read, single = 0, map.header.upstreams, map.kind == "submit"
+        waiting, read, reads = 0, map.header.upstreams, map.header.reads
+        noted = map.kind == "submit" and not reads.full
         for up in upstreams:
             read[up.map.id] = None
-            if single and map.header.reads.note(index, up.map.id, up.item):
-                self._tables.rows += map.header.reads.rows(map.id)
+            if noted and reads.note(index, up.map.id, up.item):
+                self._tables.rows += reads.rows(map.id)
             if up.value:
                 self._ledger.hold(up)
             if not (up.map.is_terminal(up.item) if up.item is not None else up.map.finished):

@@ -90,8 +90,9 @@ def _part(block: ItemBlock, begin: int, end: int) -> ItemBlock:
     assert block.started is not None
     assert block.durations is not None
     codes = None if block.codes is None else block.codes[begin:end]
-    times = {"started": block.started[begin:end], "durations": block.durations[begin:end]}
-    return replace(block, first=block.first + begin, count=end - begin, codes=codes, **times)
+    started, durations = block.started[begin:end], block.durations[begin:end]
+    first, count = block.first + begin, end - begin
+    return replace(block, first=first, count=count, codes=codes, started=started, durations=durations)
 
 
 def _begun(block: ItemBlock) -> float:

@@ -32,7 +32,7 @@ LANES = 64  # workers with a lane of their own
 MARKS = 400  # runs that are drawn one by one
 CALLS = 2_000  # plain calls of a task that are drawn
 GROUPS = 20  # of failures
-NEWEST = 1_000  # runs of the record among which subflows are looked for
+SUBFLOWS = 10_000  # that are read
 _BAD = bytes(n > strips.BAD for n in range(256))
 _FINAL = frozenset(code for code, (_, kind) in enumerate(NAMES) if kind in TERMINAL)
 
@@ -134,15 +134,14 @@ def gather(records: Records, run: FlowRunRow, now: float) -> RunFigures:
     """Read a run's figures from the record; `now`, in Unix seconds, is the end of one that goes on."""
     rows = [map for map in records.maps(run.id) if not map.superseded]
     found = figures_of(records, run, rows, summary.of_records(records, run.id), now)
+    found.subflows = [_name(row) for row in records.subflows(run.id, limit=SUBFLOWS)]
     try:
         found.parent = run.parent_run
         above = records.flow_run(run.parent_run) if run.parent_run else None
         if above is not None:
             found.parent = _name(above)
-        below = [row for row in records.flow_runs(limit=NEWEST) if row.parent_run == run.id]
-        found.subflows = [_name(row) for row in reversed(below)]
     except AccessError:  # a run's key reads its own run
-        found.notes.append("Subflows are not named: the key of this program does not list runs.")
+        found.notes.append("The run around this one is not named: the key of this program does not read it.")
     return found
 
 

@@ -34,7 +34,7 @@ COMMANDS = {
     "resume": ("resume:resume", "Go on with a run whose driver is gone."),
     "retry": ("resume:retry", "Run a recorded run once more, or only what failed in it."),
     "doctor": ("doctor", "Say what will hurt on this machine, with the remedy."),
-    "explain": ("explain", "Say why task runs of a recorded run waited, failed, were cached, retried or cancelled."),
+    "explain": ("explain", "Say why task runs of a recorded run waited, failed, were retried; or what an error means."),
     "replay": ("replay", "Call a failed task run again, here, with the inputs it had."),
     "profile": ("profile", "Make, choose and delete profiles: named sets of settings."),
     "pilot": ("pilot:pilot", "Run a flow on all nodes of the Slurm or PBS job that this shell is in."),
@@ -101,5 +101,5 @@ def main(args: list[str] | None = None) -> Any:
     try:
         return cli.main(args, prog_name="anabranch", standalone_mode=True)
     except AnabranchError as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {error}\n(`anabranch explain {type(error).__name__}` says more)", err=True)
         sys.exit(1)

@@ -1,13 +1,15 @@
-"""`anabranch explain RUN [TASK[INDEX]]`: why task runs wait, or ended as they did."""
+"""`anabranch explain RUN [TASK[INDEX]]`: why task runs wait, or ended as they did; or what an error means."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import click
+from click.shell_completion import CompletionItem
 
-from anabranch.cli import record, services, tables
-from anabranch.cli.run_names import RUN
+from anabranch.cli import error_page, record, services, tables
+from anabranch.cli.run_names import RunName
+from anabranch.core import nearest
 from anabranch.core.processes import machine_of
 from anabranch.core.states import COMPLETED, is_final
 from anabranch.diagnosis import from_record
@@ -19,8 +21,17 @@ if TYPE_CHECKING:
     from anabranch.core.runs import FlowRunRow
 
 
+class RunOrError(RunName):
+    """A recorded run, or the name of an error of anabranch."""
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        if not error_page.may_be_error(incomplete):
+            return super().shell_complete(ctx, param, incomplete)
+        return [CompletionItem(name) for name in error_page.sections() if name.startswith(incomplete)]
+
+
 @click.command("explain")
-@click.argument("run", type=RUN)
+@click.argument("run", type=RunOrError(), metavar="RUN|ERROR")
 @click.argument("task", metavar="[TASK[INDEX]]", default="")
 @click.option("--home", type=click.Path(file_okay=False, exists=True), callback=record.use_home, expose_value=False,
               help=record.HOME_HELP)  # fmt: skip
@@ -30,7 +41,12 @@ def command(run: str, task: str, as_json: bool) -> None:
 
     RUN is a run's name, its id, or the start of the id. One task run is named 'load[17]', or 'load#2[17]' in the second
     series of a task; without an index its runs are listed in groups, with the first of each.
+
+    ERROR is the name of an error of anabranch, such as MapError: what the page of errors says of it is printed.
     """
+    if error_page.may_be_error(run) and not task:
+        click.echo(_error(run))
+        return
     with record.opened_run(run) as (records, row):
         found = from_record.explain(records, row.id, task)
     if as_json:
@@ -43,6 +59,16 @@ def command(run: str, task: str, as_json: bool) -> None:
         click.echo(line)
     if waits := services.waits(row):
         click.echo(f"  it waits: {waits}")
+
+
+def _error(name: str) -> str:
+    """Return what the page of errors says of one."""
+    sections = error_page.sections()
+    if not sections:
+        raise click.ClickException(f"the page of errors is missing: it is not in {error_page.PLACES[0].parent}")
+    if name not in sections:
+        raise click.ClickException(f"anabranch has no error {name!r}; {nearest.hint(name, sections)}")
+    return error_page.shown(name, sections[name])
 
 
 def lines_of(row: FlowRunRow, found: from_record.Explanation) -> Iterator[str]:

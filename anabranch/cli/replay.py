@@ -10,6 +10,7 @@ import click
 
 from anabranch.cli import record
 from anabranch.cli.run_names import RUN
+from anabranch.core import tracebacks
 
 
 @click.command("replay")
@@ -50,6 +51,6 @@ def command(run: str, task: str, debug: bool, recorded: bool) -> None:
 def _trace(error: Exception) -> str:
     """Return the trace from the user's code on, without the frames of anabranch above it."""
     shown = error.__traceback__
-    while shown is not None and "/anabranch/" in shown.tb_frame.f_code.co_filename.replace("\\", "/"):
+    while shown is not None and tracebacks.ours(shown.tb_frame.f_code.co_filename):
         shown = shown.tb_next
     return "".join(traceback.format_exception(type(error), error, shown or error.__traceback__)).rstrip()

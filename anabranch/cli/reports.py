@@ -1,4 +1,4 @@
-"""`anabranch run show RUN --html FILE`: the report of a run, written as one file."""
+"""`anabranch run show RUN --html FILE`: the report of a run, or of a moment of it, written as one file."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from anabranch.diagnosis.reports import Report
-from anabranch.display import run_figures, units
+from anabranch.diagnosis.reports import write_page
+from anabranch.display import moments, run_figures, run_report, units
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,11 +16,17 @@ if TYPE_CHECKING:
     from anabranch.core.runs import FlowRunRow, Records
 
 
-def write(records: Records, run: FlowRunRow, target: Path) -> None:
-    """Write the report, and say where it is."""
-    report = Report(run_figures.gather(records, run, time.time()))
+def write(records: Records, run: FlowRunRow, target: Path, between: tuple[float, float] | None) -> None:
+    """Write the report, or the page of what ran `between` two times of the run, and say where it is."""
+    if between is not None and not 0 <= between[0] < between[1]:
+        raise click.BadParameter("the first time must be 0 or more, and before the second", param_hint="--between")
+    now = time.time()
+    page = (
+        run_report.page(run_figures.gather(records, run, now)) if between is None else
+        moments.page(moments.gather(records, run, *between, now))
+    )  # fmt: skip
     try:
-        report.write(target)
+        write_page(page, target)
     except OSError as error:
         raise click.ClickException(f"the report cannot be written to {target}: {error.strerror}") from error
     click.echo(f"{target} ({units.size(target.stat().st_size)}): open it in a browser")

@@ -23,7 +23,7 @@ from anabranch.display import summary, units
 from anabranch.display.watch.tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from anabranch.cli.jobs import Submitted
     from anabranch.core.runs import FlowRunRow, MapRow, Records
@@ -109,17 +109,22 @@ def _reason(state: Any) -> str:
 @click.argument("run", type=RUN)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a report to this file instead.")
-def show(run: str, as_json: bool, html: Path | None) -> None:
+@click.option("--between", nargs=2, type=float, metavar="FROM TO",
+              help="With --html: each item that ran between these seconds of the run.")  # fmt: skip
+def show(run: str, as_json: bool, html: Path | None, between: tuple[float, float] | None) -> None:
     """Show a recorded run: its state, its maps and task runs, its failures in groups.
 
     With --html its report becomes one file that any browser opens: timeline, where the time went, what reads what, the
-    states and durations of each map, failures with their tracebacks, memory.
+    states and durations of each map, failures with their tracebacks, memory. A run of many items is drawn in cells of
+    time; --between draws each item of a moment.
     """
+    if between is not None and html is None:
+        raise click.UsageError("--between is for a page: give --html FILE too")
     with record.opened_run(run) as (records, row):
         if html is not None:
             from anabranch.cli import reports
 
-            reports.write(records, row, html)
+            reports.write(records, row, html, between)
             return
         if as_json:
             tables.dump(_details(records, row))
@@ -187,11 +192,26 @@ def _print_run(records: Records, row: FlowRunRow) -> None:
             ],
             right=["runs", "took"],
         )  # fmt: skip
+    _print_graph(records, maps)
     failures = summary.of_records(records, row.id)
     if failures:
         click.echo("\nfailures")
         for line in summary.failure_lines(failures, task=True):
             click.echo(f"  {line}")
+
+
+def _print_graph(records: Records, maps: Sequence[MapRow]) -> None:
+    """Print which maps and single runs read which, where any does."""
+    from anabranch.display import markup, run_nodes
+
+    labels = run_nodes.labels_of(maps)
+    told = run_nodes.lines(run_nodes.nodes_of(
+        [run_nodes.Series(map, labels[map.id], map.length or 0, reads=run_nodes.reads_of(records, map)) for map in maps]
+    ))  # fmt: skip
+    if not any(reads for _, _, reads in told):
+        return
+    click.echo("")
+    tables.show(["what reads what", "", "reads"], [(name, what, markup.cut(reads, 60)) for name, what, reads in told])
 
 
 def _counts(records: Records, map: MapRow) -> Mapping[str, int]:

@@ -6,6 +6,8 @@ import itertools
 from collections import deque
 from typing import TYPE_CHECKING
 
+from anabranch.core.item_reads import ItemReads
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -35,6 +37,7 @@ class MapHeader:
         dropped: its list was gone before its items had ended.
         draws: of the random numbers of its items.
         upstreams: the maps that it reads or waits for, by id.
+        reads: of a series, which runs its single runs read or wait for.
         slots: of its runner, when the map was made or later.
         spent: what its chunks' slots spent that no row says yet.
         recording: seconds that the driver has waited for the record of it.
@@ -44,8 +47,8 @@ class MapHeader:
 
     __slots__ = (
         "around", "began", "carried", "created", "detached", "draws", "dropped", "ended_at", "flow_run_id",
-        "forgotten", "log_items", "names", "parent_id", "recording", "serial", "slots", "spent", "tags", "unshown",
-        "upstreams",
+        "forgotten", "log_items", "names", "parent_id", "reads", "recording", "serial", "slots", "spent", "tags",
+        "unshown", "upstreams",
     )  # fmt: skip
 
     def __init__(self, flow_run_id: str, parent_id: str, tags: tuple[str, ...]) -> None:
@@ -64,6 +67,7 @@ class MapHeader:
         self.dropped = False
         self.draws: Source | None = None
         self.upstreams: dict[str, None] = {}
+        self.reads = ItemReads()
         self.slots = 0
         self.spent: Numbers | None = None
         self.recording = 0.0

@@ -257,6 +257,10 @@ class Records(Protocol):
         """Return the newest run that a flow run made by the call of this key."""
         ...
 
+    def subflows(self, parent: str, *, limit: int = 1000) -> list[FlowRunRow]:
+        """Return the runs that a flow run made, the first ones first."""
+        ...
+
     def keyed_run(self, flow: str, run_key: str) -> FlowRunRow | None:
         """Return the newest run of a flow with the user's key."""
         ...

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from anabranch.core.runs import FlowRunRow, ItemRow, ItemView, MapRow, ReasonCount, Records
 
 GROUPS = 50  # that are listed; the rest is counted
+READ = 10_000  # failed items of one map whose types of exceptions are counted here
 
 
 @dataclass(slots=True, frozen=True)
@@ -184,7 +185,7 @@ def _with_alike(count: ReasonCount, map: MapRow, counts: Sequence[ReasonCount]) 
 def _by_error(records: Records, maps: Mapping[str, MapRow], counts: Sequence[ReasonCount]) -> list[ReasonCount]:
     """Split groups of failures by the type of their exceptions, the largest first.
 
-    The record counts types by task, and does not tell which of several maps of a task an item is of: those stay whole.
+    The record counts types by task. Where a task has several maps, the failed items of each are read and counted.
     """
     if not any(_several_failures(count) for count in counts):
         return list(counts)
@@ -194,14 +195,24 @@ def _by_error(records: Records, maps: Mapping[str, MapRow], counts: Sequence[Rea
     found: list[ReasonCount] = []
     for count in counts:
         map, parts = maps[count.map], []
-        if _several_failures(count) and series[map.task] == 1:
+        if _several_failures(count):
+            alone = series[map.task] == 1
+            types = [(times, first) for task, _, times, first in failed if task == map.task]
             parts = [
                 count._replace(times=times, first=first)
-                for task, _, times, first in failed
-                if task == map.task and _last_reason(records, map, first) == count.reason
+                for times, first in (types if alone else _types_in(records, map))
+                if _last_reason(records, map, first) == count.reason
             ]
         found += parts if sum(part.times for part in parts) == count.times else [count]
     return sorted(found, key=lambda count: -count.times)
+
+
+def _types_in(records: Records, map: MapRow) -> list[tuple[int, int]]:
+    """Return (count, index of the first) for each type of exception of a map's failed items; nothing where too many."""
+    views = records.items(map.id, limit=READ + 1, states=("FAILED",))
+    counts = Counter(view.error_type for view in views)
+    firsts = {view.error_type: view.index for view in reversed(views)}
+    return [] if len(views) > READ else [(times, firsts[type]) for type, times in counts.most_common()]
 
 
 def _several_failures(count: ReasonCount) -> bool:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from anabranch import logs, prints
 from anabranch import session as sessions
 from anabranch import settings as settings_module
-from anabranch.core import context, states
+from anabranch.core import context, states, tracebacks
 from anabranch.core.context import TaskContext, TaskRun
 from anabranch.core.draws import Source
 from anabranch.core.errors import ReplayError
@@ -59,7 +59,11 @@ def replay(run: str, task: str, index: int | None = None, *, recorded: bool = Fa
         ReplayError: its inputs are not stored, or cannot be read here; says what to do.
         Exception: what the task raises.
     """
-    return prepare(run, task, index, recorded=recorded, home=home).call()
+    try:
+        return prepare(run, task, index, recorded=recorded, home=home).call()
+    except Exception as error:
+        tracebacks.hide(error)
+        raise
 
 
 def prepare(run: str, task: str, index: int | None = None, *, recorded: bool = False, home: Any = None) -> Replay:
@@ -111,6 +115,9 @@ class Replay:
         error = result.error or states.failure(states.State(states.StateType.FAILED, message=result.message))
         try:
             raise error
+        except BaseException:
+            tracebacks.hide(error)
+            raise
         finally:
             del error, result
 

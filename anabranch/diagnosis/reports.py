@@ -44,13 +44,7 @@ class Report:
             OSError: it cannot be written there.
         """
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draft = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
-            draft.write_text(self.html(), encoding="utf-8")
-            draft.replace(target)
-        finally:
-            draft.unlink(missing_ok=True)
+        write_page(self.html(), target)
         return target
 
     def __repr__(self) -> str:
@@ -58,6 +52,17 @@ class Report:
 
     def _repr_html_(self) -> str:
         return run_cards.html(self._figures)
+
+
+def write_page(page: str, target: Path) -> None:
+    """Write a page in one step; raises OSError, with what was there as it was."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        draft.write_text(page, encoding="utf-8")
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def report(run: Any = None) -> Report:

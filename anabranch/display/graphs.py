@@ -7,20 +7,40 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from anabranch.display import markup, strips, units
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Hashable, Mapping, Sequence
 
     from anabranch.core.task_graphs import TaskNode
 
+N = TypeVar("N", bound="Hashable")
 MOST = 40  # tasks that are drawn
 _LAYER = "display:inline-block;vertical-align:middle;padding:0 4px 0 0"
 _BOX = "border:1px solid rgba(128,128,128,0.6);border-radius:4px;padding:2px 8px;margin:4px 0;white-space:nowrap"
 _KINDS = {"map": ("item", "items"), "call": ("call", "calls"), "flow": ("subflow", "subflows")}
+
+
+@dataclass(slots=True)
+class Node:
+    """One box.
+
+    Attributes:
+        name: a task, a map, or one run.
+        what: "map of 100", "100 runs".
+        counts: runs by their kinds, see `strips.KINDS`.
+        upstreams: ids of the nodes that it reads or waits for, its own where its runs read each other.
+    """
+
+    id: str
+    name: str
+    what: str
+    counts: tuple[int, ...]
+    upstreams: tuple[str, ...]
 
 
 def layers(upstreams: Mapping[str, Sequence[str]]) -> list[list[str]]:
@@ -32,7 +52,7 @@ def layers(upstreams: Mapping[str, Sequence[str]]) -> list[list[str]]:
 
     Within a layer, nodes stand near what they read.
     """
-    order = _without_rings(upstreams)
+    order = ordered(upstreams)
     depth: dict[str, int] = {}
     for node in order:
         depth[node] = 1 + max((depth[up] for up in upstreams[node] if up in depth and up != node), default=-1)
@@ -51,9 +71,9 @@ def _mean(places: list[float]) -> float:
     return sum(places) / len(places) if places else 0.0
 
 
-def _without_rings(upstreams: Mapping[str, Sequence[str]]) -> list[str]:
+def ordered(upstreams: Mapping[N, Sequence[N]]) -> list[N]:
     """Return all nodes, each behind what it reads, but for arrows that close a ring. No recursion: chains are long."""
-    found: dict[str, None] = {}
+    found: dict[N, None] = {}
     for first in upstreams:
         stack, entered = [first], {first}
         while stack:
@@ -69,20 +89,25 @@ def _without_rings(upstreams: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def html(nodes: Sequence[TaskNode]) -> str:
-    """Return the graph: a column a layer, a box a task with the counts of its runs."""
+    """Return the graph of tasks: a column a layer, a box a task with the counts of its runs."""
+    return boxes([_of_task(node) for node in nodes], "tasks")
+
+
+def boxes(nodes: Sequence[Node], word: str) -> str:
+    """Return the graph: a column a layer, a box a node; `word` says what nodes beyond the first `MOST` are."""
     drawn = nodes[:MOST]
-    by_name = {node.task: node for node in drawn}
-    columns = layers({node.task: node.upstreams for node in drawn})
+    by_id = {node.id: node for node in drawn}
+    columns = layers({node.id: node.upstreams for node in drawn})
     cells = []
     for number, layer in enumerate(columns):
         if number:
             cells.append(f'<div style="{_LAYER}">→</div>')
         before = columns[number - 1] if number else []
-        boxes = "".join(_box(by_name[name], before) for name in layer)
-        cells.append(f'<div style="{_LAYER}">{boxes}</div>')
+        inside = "".join(_box(by_id[id], before, by_id) for id in layer)
+        cells.append(f'<div style="{_LAYER}">{inside}</div>')
     more = len(nodes) - len(drawn)
-    boxes = f'<div style="overflow-x:auto;white-space:nowrap">{"".join(cells)}</div>' if cells else ""
-    return boxes + markup.line(f"and {units.count(more)} more tasks" if more > 0 else "")
+    picture = f'<div style="overflow-x:auto;white-space:nowrap">{"".join(cells)}</div>' if cells else ""
+    return picture + markup.line(f"and {units.count(more)} more {word}" if more > 0 else "")
 
 
 def text(nodes: Sequence[TaskNode]) -> str:
@@ -91,17 +116,22 @@ def text(nodes: Sequence[TaskNode]) -> str:
     return " > ".join(", ".join(layer) for layer in columns)
 
 
-def _box(node: TaskNode, before: Sequence[str]) -> str:
+def _of_task(node: TaskNode) -> Node:
     counts = strips.counted(node.counts)
     runs = sum(counts)
     one, several = _KINDS.get(node.kind, ("run", "runs"))
     what = f"{units.count(runs)} {one if runs == 1 else several}"
     if node.maps > 1 and node.kind == "map":
         what = f"{what} in {units.count(node.maps)} maps"
-    read = [up for up in node.upstreams if up != node.task]
-    lines = [f'<b>{escape(markup.cut(node.task, 40))}</b> <span style="{markup.FAINT}">{escape(what)}</span>']
+    return Node(node.task, node.task, what, tuple(counts), node.upstreams)
+
+
+def _box(node: Node, before: Sequence[str], known: Mapping[str, Node]) -> str:
+    read = [up for up in node.upstreams if up != node.id]
+    lines = [f'<b>{escape(markup.cut(node.name, 40))}</b> <span style="{markup.FAINT}">{escape(node.what)}</span>']
     if read and list(before) != read:  # the arrow does not tell it
-        lines.append(f'<span style="{markup.FAINT}">reads {escape(markup.cut(", ".join(read), 80))}</span>')
-    if node.task in node.upstreams:
+        names = ", ".join(known[up].name if up in known else up for up in read)
+        lines.append(f'<span style="{markup.FAINT}">reads {escape(markup.cut(names, 80))}</span>')
+    if node.id in node.upstreams:
         lines.append(f'<span style="{markup.FAINT}">and its own runs</span>')
-    return f'<div style="{_BOX}">{"<br>".join(lines)}{markup.legend(counts)}</div>'
+    return f'<div style="{_BOX}">{"<br>".join(lines)}{markup.legend(node.counts)}</div>'

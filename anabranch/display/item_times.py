@@ -24,10 +24,12 @@ class Axis:
     Args:
         start, end: Unix seconds.
         cells: how many.
+        begin: the seconds of the run at the start.
     """
 
-    def __init__(self, start: float, end: float, cells: int) -> None:
+    def __init__(self, start: float, end: float, cells: int, begin: float = 0.0) -> None:
         self.start = start
+        self.begin = begin
         self.seconds: float = max(end - start, 1e-6)
         self.cells = cells
         self.width: float = self.seconds / cells

@@ -9,7 +9,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from anabranch.display import map_report, run_report, strips, summary, units
+from anabranch.display import graphs, map_report, run_report, strips, summary, units
 
 if TYPE_CHECKING:
     from anabranch.display.run_figures import MapFigures, RunFigures
@@ -31,6 +31,7 @@ def html(figures: RunFigures) -> str:
         _table([(escape(name), escape(text)) for name, text in facts]),
         _shares(figures),
         *(_strip(one) for one in sorted(figures.maps, key=lambda one: -len(one.codes))[:MAPS] if len(one.codes)),
+        graphs.boxes(figures.graph, "nodes") if len(figures.graph) > 1 else "",
         _lanes(figures), _failures(figures),
         f'<div style="{_FAINT}">the whole report as a page: report(...).write("report.html")</div>',
     ]  # fmt: skip

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from anabranch.core.errors import AccessError
 from anabranch.core.states import NAMES, TERMINAL
-from anabranch.display import durations, strips, summary
+from anabranch.display import durations, run_nodes, strips, summary
 from anabranch.display.item_times import Axis, Busy, unique
+from anabranch.display.run_nodes import Series
 from anabranch.display.shares import shares_of
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from anabranch.core.runs import FlowRunRow, ItemBlock, ItemRow, MapRow, Records
     from anabranch.display.durations import Durations
+    from anabranch.display.graphs import Node
     from anabranch.display.shares import Share
     from anabranch.display.summary import Failures
 
@@ -30,7 +32,7 @@ LANES = 64  # workers with a lane of their own
 MARKS = 400  # runs that are drawn one by one
 CALLS = 2_000  # plain calls of a task that are drawn
 GROUPS = 20  # of failures
-NEWEST = 1_000  # runs of the record among which subflows are looked for
+SUBFLOWS = 10_000  # that are read
 _BAD = bytes(n > strips.BAD for n in range(256))
 _FINAL = frozenset(code for code, (_, kind) in enumerate(NAMES) if kind in TERMINAL)
 
@@ -118,7 +120,7 @@ class RunFigures:
     slots: int
     shares: list[Share]
     failures: list[tuple[Failures, str]]
-    graph: dict[str, tuple[str, ...]]
+    graph: list[Node]
     notes: list[str]
     parent: str = ""  # the run that called this one
     subflows: list[str] = field(default_factory=list)  # that it called, the first ones first
@@ -132,15 +134,14 @@ def gather(records: Records, run: FlowRunRow, now: float) -> RunFigures:
     """Read a run's figures from the record; `now`, in Unix seconds, is the end of one that goes on."""
     rows = [map for map in records.maps(run.id) if not map.superseded]
     found = figures_of(records, run, rows, summary.of_records(records, run.id), now)
+    found.subflows = [_name(row) for row in records.subflows(run.id, limit=SUBFLOWS)]
     try:
         found.parent = run.parent_run
         above = records.flow_run(run.parent_run) if run.parent_run else None
         if above is not None:
             found.parent = _name(above)
-        below = [row for row in records.flow_runs(limit=NEWEST) if row.parent_run == run.id]
-        found.subflows = [_name(row) for row in reversed(below)]
     except AccessError:  # a run's key reads its own run
-        found.notes.append("Subflows are not named: the key of this program does not list runs.")
+        found.notes.append("The run around this one is not named: the key of this program does not read it.")
     return found
 
 
@@ -153,9 +154,9 @@ def figures_of(
 ) -> RunFigures:
     """Read the figures of these maps, as those of a run; `failures` are theirs, the most frequent first."""
     columns = {map.id: Columns.of(records, map.id) for map in rows}
-    start = _start(run, rows, columns)
+    start = start_of(run, rows, columns)
     axis = Axis(start, run.ended or now, CELLS)
-    labels = _labels(rows)
+    labels = run_nodes.labels_of(rows)
     maps = [_map(row, labels[row.id], columns[row.id], axis) for row in rows]
     for one in maps:
         if one.row.kind == "call":  # those have rows, and no columns
@@ -165,31 +166,25 @@ def figures_of(
     seen: set[tuple[object, ...]] = set()
     once = [(row, list(unique(columns[row.id].blocks, seen))) for row in rows if row.kind != "call"]
     slots, shares = shares_of([(row, columns[row.id].blocks) for row in rows], start, axis.start + axis.seconds)
-    lanes, notes = _lanes(once, axis, labels)
+    lanes, notes = lanes_of(once, axis, labels, LANES)
     few = sum(len(one.codes) for one in maps) <= MARKS
-    marks = _marks(records, once, columns, labels, lanes) if few else []
+    marks = marks_of(records, once, columns, labels, lanes) if few else []
     shown = [(group, _trace(records, rows, group)) for group in failures[:GROUPS]]
     if len(failures) > GROUPS:
         rest = sum(group.count for group in failures[GROUPS:])
         notes.append(f"{rest:,} failures of {len(failures) - GROUPS:,} further kinds are counted, not shown.")
-    graph = {row.id: row.upstreams for row in rows}
+    graph = run_nodes.nodes_of([_series(records, one) for one in maps])
     return RunFigures(run, axis, maps, lanes, marks, slots, shares, shown, graph, notes)
 
 
-def _start(run: FlowRunRow, rows: Sequence[MapRow], columns: dict[str, Columns]) -> float:
+def _series(records: Records, one: MapFigures) -> Series:
+    return Series(one.row, one.label, len(one.codes), one.codes, run_nodes.reads_of(records, one.row))
+
+
+def start_of(run: FlowRunRow, rows: Sequence[MapRow], columns: dict[str, Columns]) -> float:
     """Return when the run began; a resumed one shows items that an earlier driver ran before."""
     begun = [block.base + min(block.started) / 1e6 for row in rows for block in columns[row.id].blocks if block.started]
     return min([run.started or run.created, *begun])
-
-
-def _labels(rows: Sequence[MapRow]) -> dict[str, str]:
-    """Return a name for each map: the task's, with "#2" for its second map."""
-    seen: Counter[str] = Counter()
-    found = {}
-    for row in rows:
-        seen[row.task] += 1
-        found[row.id] = row.task if seen[row.task] == 1 else f"{row.task}#{seen[row.task]}"
-    return found
 
 
 def _map(row: MapRow, label: str, columns: Columns, axis: Axis) -> MapFigures:
@@ -245,12 +240,12 @@ def _failed_at(block: ItemBlock) -> Iterable[float]:
         at = bad.find(1, at + 1)
 
 
-def _lanes(
-    once: Sequence[tuple[MapRow, list[ItemBlock]]], axis: Axis, labels: dict[str, str]
+def lanes_of(
+    once: Sequence[tuple[MapRow, list[ItemBlock]]], axis: Axis, labels: dict[str, str], most: int
 ) -> tuple[list[Lane], list[str]]:
-    """Return a lane for each worker, or bands of them where they are many."""
+    """Return a lane for each worker, or bands of them where there are more than `most`."""
     names = sorted({block.worker for _, blocks in once for block in blocks}, key=_natural)
-    band = -(-len(names) // LANES) if names else 1
+    band = -(-len(names) // most) if names else 1
     place = {name: number // band for number, name in enumerate(names)}
     lanes = []
     for number in range(-(-len(names) // band)):
@@ -283,7 +278,7 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return parts
 
 
-def _marks(
+def marks_of(
     records: Records, once: Sequence[tuple[MapRow, list[ItemBlock]]], columns: dict[str, Columns],
     labels: dict[str, str], lanes: Sequence[Lane],
 ) -> list[Mark]:  # fmt: skip

@@ -14,13 +14,13 @@
   const seconds = (s) => s < 1 ? `${(s * 1000).toFixed(s < 0.01 ? 2 : 0)} ms` : s < 60 ? `${s.toFixed(2)} s`
     : new Date(s * 1000).toISOString().slice(s < 3600 ? 14 : 11, 19);
   for (const picture of document.querySelectorAll("svg.time")) {
-    const { left, span, seconds: all } = document.body.dataset;
+    const { left, span, seconds: all, begin } = document.body.dataset;
     picture.addEventListener("pointermove", (event) => {
       const at = new DOMPoint(event.clientX, event.clientY).matrixTransform(picture.getScreenCTM().inverse());
       const part = (at.x - left) / span;
       if (part < 0 || part > 1) return hide();
       const title = event.target.closest("g")?.querySelector("title")?.textContent;
-      show(event, `${seconds(part * all)}${title ? ` · ${title}` : ""}`);
+      show(event, `${seconds(Number(begin) + part * all)}${title ? ` · ${title}` : ""}`);
     });
     picture.addEventListener("pointerleave", hide);
   }

@@ -19,6 +19,7 @@ from anabranch.display import map_report, run_graph, strips, summary, timelines,
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from anabranch.display.item_times import Axis
     from anabranch.display.run_figures import MapFigures, RunFigures
     from anabranch.display.shares import Share
 
@@ -30,13 +31,21 @@ def page(figures: RunFigures) -> str:
     """Return the report as a page."""
     parts = [head(figures), shares(figures), timeline(figures), graph(figures), failures(figures)]
     parts += [map_report.maps(figures), map_report.memory(figures), notes(figures)]
+    return document(_title(figures), "".join(part for part in parts if part), figures.axis, figures.run.id)
+
+
+def document(title: str, body: str, axis: Axis, run: str) -> str:
+    """Return a page with our style and script; `axis` is that of its timelines."""
     words = " ".join(kind.word for kind in strips.KINDS)
-    data = f'data-left="{timelines.LEFT}" data-span="{timelines.SPAN}" data-seconds="{figures.axis.seconds:.6f}"'
+    data = (
+        f'data-left="{timelines.LEFT}" data-span="{timelines.SPAN}" data-seconds="{axis.seconds:.6f}" '
+        f'data-begin="{axis.begin:.6f}"'
+    )
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(_title(figures))}</title>'
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{style()}</style></head>\n'
-        f'<body {data} data-words="{words}">{_PATTERNS}\n{"".join(part for part in parts if part)}'
-        f"<footer>anabranch, report of {escape(figures.run.id)}</footer><script>{script()}</script></body></html>\n"
+        f'<body {data} data-words="{words}">{_PATTERNS}\n{body}'
+        f"<footer>anabranch, report of {escape(run)}</footer><script>{script()}</script></body></html>\n"
     )
 
 
@@ -188,17 +197,26 @@ def timeline(figures: RunFigures) -> str:
         parts += [f'<p class="faint">{escape(note)}</p>' for note in figures.notes if "bands" in note]
         if figures.marks:
             parts.append(map_report.legend(_counts(figures.maps)))
+        elif all(one.row.id != figures.run.id for one in figures.maps):  # a run that the command finds
+            parts.append(_closer(figures))
     return "".join(parts)
 
 
+def _closer(figures: RunFigures) -> str:
+    begin = figures.axis.seconds / 2
+    end = begin + figures.axis.width
+    command = f"anabranch run show {figures.run.name} --html moment.html --between {begin:.4g} {end:.4g}"
+    return f'<p class="faint">Each item of a moment, in seconds of the run: <code>{escape(command)}</code></p>'
+
+
 def graph(figures: RunFigures) -> str:
-    if len(figures.maps) < 2:
+    nodes = figures.graph
+    if len(nodes) < 2:
         return ""
-    many = len(figures.maps)
-    cut = "" if many <= run_graph.MOST else f"The first {run_graph.MOST} of {many:,} are drawn."
+    cut = "" if len(nodes) <= run_graph.MOST else f" The first {run_graph.MOST} of {len(nodes):,} are drawn."
     return (
-        "<h2>What reads what</h2><p>A box is a map, or all single runs of one task; an arrow leads to what reads it or "
-        f'waits for it. {cut}</p><div class="wide">{run_graph.graph_svg(figures.maps, figures.graph)}</div>'
+        "<h2>What reads what</h2><p>A box is a map, a single run, or several single runs of one task; an arrow "
+        f'leads to what reads it or waits for it.{cut}</p><div class="wide">{run_graph.graph_svg(nodes)}</div>'
     )
 
 

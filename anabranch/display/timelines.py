@@ -123,8 +123,8 @@ def _mark(mark: Mark, axis: Axis) -> str:
 def _axis(axis: Axis, height: int) -> str:
     parts = []
     step = nice_step(axis.seconds)
-    for number in range(int(axis.seconds / step + 1e-9) + 1):
-        x = LEFT + number * step * SPAN / axis.seconds
+    for number in range(math.ceil(axis.begin / step - 1e-9), int((axis.begin + axis.seconds) / step + 1e-9) + 1):
+        x = LEFT + (number * step - axis.begin) * SPAN / axis.seconds
         parts.append(f'<path class="tick" d="M{x:.1f} {TOP - 6}V{TOP + height}"/>')
         text = _time(number * step, step)
         parts.append(f'<text class="t" x="{x:.1f}" y="{TOP - 10}" text-anchor="middle">{text}</text>')
@@ -141,6 +141,8 @@ def nice_step(seconds: float, most: int = 8) -> float:
 
 
 def _time(seconds: float, step: float) -> str:
+    if step < 0.1 and seconds >= 1:
+        return f"{seconds:.{math.ceil(-math.log10(step) - 1e-9)}f} s"
     if step < 1e-3:
         return f"{seconds * 1e6:.0f} µs"
     if step < 0.1:

@@ -145,6 +145,7 @@ class Dispatcher:
                 map.header.slots = max(map.header.slots, self.tables.lanes[map.sending.lane].slots)
             ended = map.header.ended_by(self.tables.now) if map.kind != "map" else map.header.ended_at
             self.tables.rows.append(map_row(map, len(map.codes), ended, Counts(map.codes).as_dict()))
+            self.tables.rows += map.header.reads.rows(map.id)
         self.halts.forget(maps)
         if self.tables.walltime is not None:
             self.tables.walltime.forget(maps)

@@ -61,7 +61,10 @@ class Intake:
         map.sending.depth = 1 + max((u.map.sending.depth for u in (*map.inputs.feeds, *gates)), default=-1)
         map.sending.limits = self._tables.limits.names(map)
         map.header.upstreams.update((up.map.id, None) for up in (*map.inputs.feeds, *gates))
+        for up in gates:
+            map.header.reads.note(0, up.map.id, up.item)
         self._tables.rows.append(map_row(map, length, None, {}))
+        self._tables.rows += map.header.reads.rows(map.id)
         if gates:
             self._wait_for(map, gates)
         self._follow_feeds(map, length)
@@ -192,9 +195,12 @@ class Intake:
     def _await(self, map: MapRun, index: int, upstreams: tuple[Upstream, ...]) -> None:
         """Let an item wait for these upstreams."""
         map.inputs.upstreams[index] = upstreams
-        waiting, read = 0, map.header.upstreams
+        waiting, read, reads = 0, map.header.upstreams, map.header.reads
+        noted = map.kind == "submit" and not reads.full
         for up in upstreams:
             read[up.map.id] = None
+            if noted and reads.note(index, up.map.id, up.item):
+                self._tables.rows += reads.rows(map.id)
             if up.value:
                 self._ledger.hold(up)
             if not (up.map.is_terminal(up.item) if up.item is not None else up.map.finished):
@@ -213,6 +219,7 @@ class Intake:
         map.inputs.links_told = False  # before the first is taken: a thread that adds one sends an event again
         links, codes, consumers, queue = map.inputs.links, map.codes, map.consumers, map.queue
         map.header.upstreams[map.id] = None
+        reads = map.header.reads
         future_refs, followers = consumers.future_refs, consumers.followers
         plain = travels_along(map) and not (queue.refused or queue.cancelled or queue.short or consumers.maps)
         while links:
@@ -225,6 +232,8 @@ class Intake:
             codes.append(states.PENDING)
             future_refs[index] = future_refs.get(index, 0) + 1
             followers[before] = index
+            if not reads.full and reads.note(index, map.id, before):
+                self._tables.rows += reads.rows(map.id)
             consumers.read_singly = True
         self._ledger.grow(map)
 

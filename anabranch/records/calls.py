@@ -60,6 +60,7 @@ METHODS = {
     "count_flow_runs": Method({"state": "text?", "flow": "text?"}, driver=False),
     "flow_run": Method({"id_or_name": "text"}, after=True),
     "subflow": Method({"parent": "text", "run_key": "text"}, of="parent", after=True),
+    "subflows": Method({"parent": "text", "limit": "number"}, of="parent", after=True),
     "keyed_run": Method({"flow": "text", "run_key": "text"}),
     "maps": Method({"flow_run": "text"}, of="flow_run", after=True),
     "stored": Method({"map": "text", "kind": "text"}, of="map", after=True),

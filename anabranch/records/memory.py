@@ -150,6 +150,13 @@ class MemoryRecords:
         """Return the newest run that a flow run made by the call of this key."""
         return self._newest(lambda run: run.parent_run == parent and run.run_key == run_key)
 
+    def subflows(self, parent: str, *, limit: int = 1000) -> list[FlowRunRow]:
+        """Return the runs that a flow run made, the first ones first."""
+        with self._lock:
+            self._settle()
+            found = [replace(run) for run in self._flow_runs.values() if run.parent_run == parent]
+        return sorted(found, key=lambda run: (run.created, run.id))[:limit]
+
     def keyed_run(self, flow: str, run_key: str) -> FlowRunRow | None:
         """Return the newest run of a flow with the user's key."""
         return self._newest(lambda run: run.flow == flow and run.run_key == run_key and not run.parent_run)

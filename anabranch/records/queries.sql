@@ -127,6 +127,16 @@ WHERE parent_run = ? AND run_key = ?
 ORDER BY created DESC, id DESC
 LIMIT 1;
 
+-- name: subflows
+-- The runs that a flow run made, the first ones first.
+SELECT id, flow, name, state, state_name, message, created, started, ended, attempt, parent_run, version, runner, tags,
+    parameters, pid, pid_started, host, heartbeat, resumable, run_key, entry, token,
+    incarnation
+FROM flow_runs
+WHERE parent_run = ?
+ORDER BY created, id
+LIMIT ?;
+
 -- name: keyed_run
 -- The newest run of a flow with the user's key.
 SELECT id, flow, name, state, state_name, message, created, started, ended, attempt, parent_run, version, runner, tags,

@@ -64,6 +64,9 @@ class Reader:
     def subflow(self, parent: str, run_key: str) -> FlowRunRow | None:
         return next(iter(self.runs("subflow", (parent, run_key))), None)
 
+    def subflows(self, parent: str, *, limit: int = 1000) -> list[FlowRunRow]:
+        return self.runs("subflows", (parent, limit))
+
     def keyed_run(self, flow: str, run_key: str) -> FlowRunRow | None:
         return next(iter(self.runs("keyed_run", (flow, run_key))), None)
 

@@ -198,6 +198,10 @@ class RemoteReader:
         found: FlowRunRow | None = self._calls("subflow", patience=PATIENCE, parent=parent, run_key=run_key)
         return found
 
+    def subflows(self, parent: str, *, limit: int = 1000) -> list[FlowRunRow]:
+        found: list[FlowRunRow] = self._calls("subflows", parent=parent, limit=limit)
+        return found
+
     def keyed_run(self, flow: str, run_key: str) -> FlowRunRow | None:
         found: FlowRunRow | None = self._calls("keyed_run", patience=PATIENCE, flow=flow, run_key=run_key)
         return found

@@ -174,6 +174,12 @@ class UnionRecords:
         """Return the newest run that a flow run made by the call of this key."""
         return self._newest("subflow", parent, run_key)
 
+    def subflows(self, parent: str, *, limit: int = 1000) -> list[FlowRunRow]:
+        """Return the runs that a flow run made, the first ones first."""
+        ids = {row.id for reader in self.readers() for row in reader.subflows(parent, limit=limit)}
+        rows = [row for id in ids if (row := self._exact(id)) is not None]
+        return sorted(rows, key=lambda row: (row.created, row.id))[:limit]
+
     def keyed_run(self, flow: str, run_key: str) -> FlowRunRow | None:
         """Return the newest run of a flow with the user's key."""
         return self._newest("keyed_run", flow, run_key)

@@ -143,6 +143,9 @@ def test_runs_are_found_by_their_keys(records: Records) -> None:
     )  # fmt: skip
     assert records.subflow("run-1", "k").id == "sub-2"  # type: ignore[union-attr]
     assert records.subflow("run-1", "other") is None
+    assert [row.id for row in records.subflows("run-1")] == ["sub-1", "sub-2"]
+    assert [row.id for row in records.subflows("run-1", limit=1)] == ["sub-1"]
+    assert records.subflows("run-2") == []
     assert records.keyed_run("etl", "mine").id == "run-2"  # type: ignore[union-attr]
     assert records.keyed_run("etl", "k") is None
 

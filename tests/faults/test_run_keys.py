@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -203,6 +203,7 @@ def test_an_ended_run_orders_claims_and_takes_nothing(server: Server) -> None:
 READS: dict[str, dict[str, Any]] = {
     "flow_run": {"id_or_name": "{run}"},
     "subflow": {"parent": "{run}", "run_key": "k"},
+    "subflows": {"parent": "{run}", "limit": 9},
     "keyed_run": {"flow": "etl", "run_key": "key of {run}"},
     "maps": {"flow_run": "{run}"},
     "stored": {"map": "{map}", "kind": "value"},
@@ -281,14 +282,16 @@ def test_a_runs_key_reads_orders_near_it(server: Server) -> None:
                 ask_of("stranger")
 
 
-def test_a_driver_reports_on_its_run_and_says_that_links_are_missing(server: Server) -> None:
+def test_a_driver_reports_on_its_run_and_the_runs_below_it(server: Server) -> None:
     key = server.key("r", ordered_runs(server))
     with RemoteRecords(server.address, server.home, key=key) as records:
         row = records.flow_run("r")
         assert row is not None
+        server.write(replace(row, id="below", name="calm-elk", flow="child", parent_run="r", run_key="k"))
         figures = run_figures.gather(records, row, NOW)
     assert [map.row.task for map in figures.maps] == ["inc"]
-    assert figures.notes == ["Subflows are not named: the key of this program does not list runs."]
+    assert figures.notes == []
+    assert figures.subflows == ["calm-elk (child)"]
 
 
 def test_a_driver_reads_the_nearest_name_of_a_misspelt_deployment(server: Server) -> None:

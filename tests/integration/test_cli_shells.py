@@ -86,6 +86,14 @@ def test_names_are_completed_from_a_shared_folder_and_not_from_a_server(
     assert not (home / "absent.db").exists()
 
 
+def test_names_of_errors_are_completed_and_explained(home: Path) -> None:
+    assert completed("anabranch explain Task") == ["TaskTimeoutError"]
+    told = run("explain", "MapError").stdout
+    assert told.startswith("MapError: from anabranch.errors import MapError\n\n`map` found nothing to map over")
+    assert "](" not in run("explain", "OptionError").stdout, "links are their words"
+    assert "anabranch has no error 'MapErorr'; did you mean 'MapError'?" in run("explain", "MapErorr", code=1).stderr
+
+
 def test_names_of_the_service_are_completed_where_they_are_arguments(home: Path) -> None:
     with closing(open_service(home / "records.db")) as service:
         service.pools.put(Pool("gpu", "slurm"))

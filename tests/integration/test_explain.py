@@ -63,7 +63,7 @@ def test_failures_of_one_reason_are_told_apart_by_their_exceptions() -> None:
     assert repr(found) == str(found)
 
 
-def test_of_two_maps_of_a_task_the_failures_stay_in_one_group_each() -> None:
+def test_of_two_maps_of_a_task_each_has_its_own_groups() -> None:
     @flow
     def main() -> str:
         breaks.map(range(12)).wait()
@@ -72,7 +72,22 @@ def test_of_two_maps_of_a_task_the_failures_stay_in_one_group_each() -> None:
 
     main(return_state=True)
     found = explain(sessions.current().records.flow_runs()[0].id)
-    assert [one.count for one in found.groups] == [12, 6]
+    assert [(one.count, one.index) for one in found.groups] == [(6, 0), (6, 3), (3, 0), (3, 3)]
+    assert len({one.map for one in found.groups[:2]}) == 1
+    assert ["float" in one.sentence for one in found.groups] == [True, False, True, False]
+
+
+def test_of_two_maps_with_very_many_failures_each_stays_one_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    @flow
+    def main() -> str:
+        breaks.map(range(12)).wait()
+        breaks.map(range(24)).wait()
+        return "looked at"
+
+    main(return_state=True)
+    monkeypatch.setattr(from_record, "READ", 7)
+    found = explain(sessions.current().records.flow_runs()[0].id)
+    assert [one.count for one in found.groups] == [12, 3, 3]
 
 
 def test_what_is_not_told_in_groups_is_counted() -> None:

@@ -51,7 +51,8 @@ def test_the_wheel_has_the_package_and_nothing_else(built: Path) -> None:
     [wheel] = built.glob("*.whl")
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     files = [file for file in (ROOT / "anabranch").rglob("*") if file.is_file() and "__pycache__" not in file.parts]
-    assert names == {file.relative_to(ROOT).as_posix() for file in files}
+    page = "anabranch/reference/errors.md"  # what `anabranch explain MapError` prints
+    assert names == {page, *(file.relative_to(ROOT).as_posix() for file in files)}
     assert "anabranch/py.typed" in names
     assert any(name.endswith(".sql") for name in names)
 

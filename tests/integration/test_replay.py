@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,6 +142,14 @@ def test_it_fails_again_as_it_did(place: Place, capsys: pytest.CaptureFixture[st
     shown = capsys.readouterr()
     assert "loading {'n': -7}" in shown.err  # logged, as the task's own log_prints has it
     assert "a hook ran" not in shown.out + shown.err
+
+
+def test_its_traceback_has_the_frames_of_the_user_alone(place: Place) -> None:
+    mapped(place)
+    with pytest.raises(ValueError, match="-7 is negative") as found:
+        replay("brave-newt", "load[7]")
+    names = [frame.f_code.co_name for frame, _ in traceback.walk_tb(found.value.__traceback__)]
+    assert names == ["test_its_traceback_has_the_frames_of_the_user_alone", "load"]
 
 
 def test_mends_in_the_file_count_and_the_recorded_one_is_there_still(place: Place) -> None:

@@ -107,6 +107,58 @@ def test_the_command_writes_it(home: Path, tmp_path: Path) -> None:
     assert shown["maps"][0]["slots"] == 2
 
 
+@task
+def loaded(x: int) -> int:
+    return x
+
+
+@task
+def cleaned(x: int) -> int:
+    return x + 1
+
+
+@task
+def summed(xs: list[int]) -> int:
+    return sum(xs)
+
+
+@flow
+def submitted(n: int) -> int:
+    first = [loaded.submit(x) for x in range(n)]
+    return summed.submit([cleaned.submit(x) for x in first]).result()
+
+
+def test_single_runs_are_nodes_by_themselves_or_in_groups(home: Path) -> None:
+    submitted(3)
+    page = report_of().html()
+    assert page.count('class="box"') == 7
+    assert page.count('class="arrow"') == 6
+    submitted(100)
+    found = report_of()
+    assert [(node.name, node.what) for node in found._figures.graph] == [
+        ("loaded", "100 runs"), ("cleaned", "100 runs"), ("summed", "1 run"),
+    ]  # fmt: skip
+    assert found.html().count('class="arrow"') == 2
+    assert "cleaned</b>" in found._repr_html_()
+    shown = run("run", "show", found._figures.run.name).stdout
+    told = [line.split() for line in shown.partition("what reads what")[2].splitlines()[1:4]]
+    assert told == [["loaded", "100", "runs"], ["cleaned", "100", "runs", "loaded"], ["summed", "1", "run", "cleaned"]]
+
+
+def test_the_command_draws_a_moment_of_a_large_run_item_by_item(home: Path, tmp_path: Path) -> None:
+    name = ran(2_000, 20)._figures.run.name
+    middle = report_of()._figures.axis.seconds
+    target = tmp_path / "moment.html"
+    words = ("run", "show", name, "--html", str(target), "--between")
+    run(*words, "0", str(middle))
+    page = target.read_text(encoding="utf-8")
+    assert page.count('class="mark"') == 2_020
+    assert "odd[17]: Failed" in page
+    assert "odd[18]: Completed" in page
+    assert "before the second" in run(*words, "2", "1", code=2).stderr
+    assert "give --html FILE too" in run("run", "show", name, "--between", "1", "2", code=2).stderr
+
+
 def test_it_says_what_is_wrong(home: Path, tmp_path: Path) -> None:
     from anabranch.errors import OptionError, RecordsError
 

@@ -150,7 +150,7 @@ def test_a_graph_names_each_map_and_what_it_reads() -> None:
     page = run_report.page(figures(*rows))
     assert page.count('class="arrow"') == 2
     assert "clean#2" in page
-    assert "a chain" in page
+    assert "5 runs, linked" in page
 
 
 def test_states_of_a_map_are_those_of_the_last_attempts() -> None:

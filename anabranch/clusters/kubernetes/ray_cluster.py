@@ -34,6 +34,8 @@ from anabranch.kubernetes.resources import EVENTS, PODS, SECRETS, Resource
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from anabranch.clusters.kubernetes.attached_ray import AttachedRay
+
 log = logging.getLogger("anabranch.clusters")
 
 RAY_CLUSTERS = Resource("rayclusters", "ray.io", "v1", "RayCluster")
@@ -151,7 +153,7 @@ class RayOnKubernetes(Shown):
             self._uid = self._created(api, made)
             atexit.register(_closed_at_exit, weakref.ref(self))
             self._wait(api)
-            self._token = self._read_token(api)
+            self._token = token_of(api, self.name)
         except BaseException:
             self.close()
             raise
@@ -221,7 +223,7 @@ class RayOnKubernetes(Shown):
     def _wait(self, api: KubernetesApi) -> None:
         begun, since, before = time.monotonic(), time.monotonic(), reasons.Kind.STARTING
         while True:
-            found = self._look(api)
+            found = head_trouble(api, self.name)
             if found is None:
                 return
             now = time.monotonic()
@@ -234,28 +236,44 @@ class RayOnKubernetes(Shown):
                 )
             time.sleep(LOOK_SECONDS)
 
-    def _look(self, api: KubernetesApi) -> reasons.Reason | None:
-        """Return why the head is not ready; None when it is."""
-        labels = f"{manifests.CLUSTER_OF}={self.name},{manifests.TYPE_OF}=head"
-        heads = api.objects(PODS, labels=labels)
-        if not heads:
-            text = "KubeRay has made no pod for it: see whether its operator runs"
-            return reasons.Reason(reasons.Kind.STARTING, text)
-        newest = max(heads, key=reasons.created)
-        if reasons.condition(newest, "Ready").get("status") == "True":
-            return None
-        events = api.objects(EVENTS, fields=f"involvedObject.uid={newest['metadata']['uid']}")
-        return reasons.of_pod(newest, events, time.time())
+    @staticmethod
+    def attach(name: str, *, namespace: str | None = None, context: str | None = None) -> AttachedRay:
+        """Return a Ray that runs already, and is left as it is; `RayRunner(cluster="NAME")` does the same.
 
-    def _read_token(self, api: KubernetesApi) -> str:
-        try:
-            found = api.get(SECRETS, self.name)
-            return base64.b64decode(found["data"][manifests.TOKEN_KEY]).decode()
-        except (KubernetesError, KeyError) as error:
-            raise RunnerError(
-                f"the token of Ray's cluster {self.name} cannot be read ({error}): an older KubeRay makes none, and "
-                "a role needs `get secrets`"
-            ) from error
+        Where the runner is used, this program's pod becomes a node of it, without processors.
+
+        Raises:
+            RunnerError: there is none of this name, or its head is not ready.
+        """
+        from anabranch.clusters.kubernetes.attached_ray import AttachedRay
+
+        return AttachedRay(name, namespace=namespace or "", context=context or "")
+
+
+def head_trouble(api: KubernetesApi, name: str) -> reasons.Reason | None:
+    """Return why the head of a cluster is not ready; None when it is."""
+    labels = f"{manifests.CLUSTER_OF}={name},{manifests.TYPE_OF}=head"
+    heads = api.objects(PODS, labels=labels)
+    if not heads:
+        text = "KubeRay has made no pod for it: see whether its operator runs"
+        return reasons.Reason(reasons.Kind.STARTING, text)
+    newest = max(heads, key=reasons.created)
+    if reasons.condition(newest, "Ready").get("status") == "True":
+        return None
+    events = api.objects(EVENTS, fields=f"involvedObject.uid={newest['metadata']['uid']}")
+    return reasons.of_pod(newest, events, time.time())
+
+
+def token_of(api: KubernetesApi, name: str) -> str:
+    """Return the token of a cluster. Raises RunnerError where there is none, or no right to read it."""
+    try:
+        found = api.get(SECRETS, name)
+        return base64.b64decode(found["data"][manifests.TOKEN_KEY]).decode()
+    except (KubernetesError, KeyError) as error:
+        raise RunnerError(
+            f"the token of Ray's cluster {name} cannot be read ({error}): an older KubeRay makes none, and "
+            "a role needs `get secrets`"
+        ) from error
 
 
 def _rebind(api: KubernetesApi, name: str, minimum: int, maximum: int) -> None:

@@ -149,7 +149,7 @@ def _place(code: Code, in_image: str) -> tuple[str, dict[str, str]]:
 
 
 def code_of(text: str, source: str, home: Path) -> Code:
-    """Return where the code of a target is; that of a storage is fetched, and a commit of git is then what the pod gets.
+    """Return where the code of a target is; that of a storage is fetched, and of git the pod gets that very commit.
 
     Raises:
         click.UsageError: the storage is no address.
@@ -163,8 +163,8 @@ def code_of(text: str, source: str, home: Path) -> Code:
         raise click.UsageError(f"--from: {error}") from None
     if reference is None or references.kind_of(reference) not in ("git", "url"):
         raise click.UsageError(
-            f"--from must be an address that the pod reaches, such as git+https://... or s3://..., got {source!r}; code in "
-            "the image is named by --in-image"
+            f"--from must be an address that the pod reaches, such as git+https://... or s3://..., got {source!r}; "
+            "code in the image is named by --in-image"
         )
     code = fetch(reference, home / CACHE)
     if code.digest.startswith("git:"):
@@ -262,8 +262,9 @@ def new_lines(launcher: KubernetesLauncher, folder: Path, over: Callable[[], boo
 def tell() -> None:
     """Say what is to be known of a run with a record of the pod's own, before its job starts."""
     click.echo(
-        "the run's record is the pod's own: state and log come back here, maps and values do not. Where the cluster takes "
-        "the pod away, the record goes with it: the run is Crashed then, cannot be resumed, and is not started again. "
+        "the run's record is the pod's own: state and log come back here, maps and values do not. Where the cluster "
+        "takes the pod away, the record goes with it: the run is Crashed then, cannot be resumed, and is not started "
+        "again. "
         "With ANABRANCH_RECORDS=postgresql://... it goes on in another pod",
         err=True,
     )

@@ -62,7 +62,7 @@ def bytes_of(ctx: click.Context, param: click.Parameter, text: str) -> int:
 @click.option("--runner", type=click.Choice(["process", "dask", "ray", "thread"]), help="Where tasks run in the job.")
 @click.option("--image", default="", help="Of the pod, with anabranch in it (kubernetes).")
 @click.option("--in-image", default="", metavar="FILE", help="The flow's file is there in the image (kubernetes).")
-@click.option("--from", "source", default="", metavar="ADDRESS", help="Of the flow's code: git+https://... (kubernetes).")
+@click.option("--from", "source", default="", metavar="ADDRESS", help="Of the code, git+https://.. (kubernetes).")
 @click.option("--name", default="", help="Of the run and the job; made up unless given.")
 @click.option("--option", "options", multiple=True, metavar="WORDS", help='As in --option="--partition=short".')
 @click.option("--without", multiple=True, metavar="WORDS", help="Leave a directive out: --without=--mem.")

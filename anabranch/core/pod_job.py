@@ -13,6 +13,7 @@ import json
 import re
 import zlib
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anabranch.core.errors import LaunchError
@@ -22,7 +23,7 @@ from anabranch.core.secrets import mask
 from anabranch.core.states import NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, MutableMapping
+    from collections.abc import Iterable, Mapping, MutableMapping
 
 VARIABLE = "ANABRANCH_POD_JOB"  # with the parcel
 POD_NAME, POD_NAMESPACE = "ANABRANCH_POD_NAME", "ANABRANCH_POD_NAMESPACE"
@@ -54,7 +55,7 @@ class Parcel(NamedTuple):
     file: JobFile
     words: tuple[str, ...]
     place: str
-    files: dict[str, str] = {}
+    files: Mapping[str, str] = MappingProxyType({})
     storage: dict[str, Any] | None = None
     runner: str = ""
     versions: str = ""
@@ -62,7 +63,7 @@ class Parcel(NamedTuple):
 
     def packed(self) -> str:
         """Return the parcel as one line. Raises LaunchError where it is too large to travel."""
-        told = {**self._asdict(), "format": _FORMAT, "file": asdict(self.file)}
+        told = {**self._asdict(), "format": _FORMAT, "file": asdict(self.file), "files": dict(self.files)}
         text = base64.b64encode(zlib.compress(json.dumps(told).encode(), 9)).decode()
         if len(text) > MOST:
             large = sorted(self.files, key=lambda path: -len(self.files[path]))[:3]

@@ -5,8 +5,8 @@
     cancel  DELETE in the background, which takes the pod along
     logs    the pod's; where it is gone, what was kept in the job's folder
 
-Nothing is started again by the Job: a flow's retries are its own. Where the cluster took a pod away, `start_again` makes
-another Job of the same manifest, whose pod goes on with the run.
+Nothing is started again by the Job: a flow's retries are its own. Where the cluster took a pod away, `start_again`
+makes another Job of the same manifest, whose pod goes on with the run.
 """
 
 from __future__ import annotations

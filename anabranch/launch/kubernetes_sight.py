@@ -38,7 +38,8 @@ def of_pods(pods: Sequence[Object], events: Sequence[Object], now: float) -> Sig
         return Sight(Phase.ENDED, "", 0, restarts=restarts)
     if over or found.kind is Kind.LOST:
         code = _signal(found.code)
-        return Sight(Phase.ENDED, _where(newest, _words(found, code)), code, restarts=restarts, taken=taken(found, newest))
+        gone = taken(found, newest)
+        return Sight(Phase.ENDED, _where(newest, _words(found, code)), code, restarts=restarts, taken=gone)
     if phase == "Running":
         going = "it is told to end" if newest["metadata"].get("deletionTimestamp") else found.text
         return Sight(Phase.RUNNING, going, restarts=restarts)

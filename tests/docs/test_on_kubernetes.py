@@ -35,7 +35,7 @@ NAME = re.compile(r"\b[a-z]+-[a-z]+'")  # of a run, as its lines have it
 JOB = re.compile(r"rivers-anabranch-survey-[0-9a-f]{8}")
 LEFT_OUT = {
     "pip": "installs",
-    "RayOnKubernetes": "needs KubeRay, of which no program is to be had: tests/integration/kubernetes_cluster/test_ray.py",
+    "RayOnKubernetes": "needs KubeRay: tests/integration/kubernetes_cluster/test_ray.py plays its part",
     "study.with_options": "its flow and table are those of the page's first program: typed below with ours",
 }
 
@@ -57,7 +57,9 @@ class Bed:
 
     def typed(self, text: str) -> str:
         """Return a text of the page with what stands for the image, and the addresses of the bed."""
-        text = text.replace("/opt/survey.py", f"{self.folder}/survey.py").replace("default.svc", f"{self._namespace}.svc")
+        text = text.replace("/opt/survey.py", f"{self.folder}/survey.py").replace(
+            "default.svc", f"{self._namespace}.svc"
+        )
         text = re.sub(r"postgresql://(rivers\S+(?=')|\.\.\.)", lambda _: self._database, text)
         text = re.sub(r'(KubernetesCluster\(image="[^"]+")', rf'\1, env={{"PYTHONPATH": "{ROOT}"}}', text)
         if text.startswith(("helm install", "helm upgrade")):

@@ -93,7 +93,7 @@ def api(home: Path) -> Iterator[KubernetesApi]:
 
 NIGHT = pytest.mark.nightly("a hundred pods")
 # Pods of the bed are processes: the image is any, and this checkout is theirs as well.
-# Its server replaces pods that are deleted: a flow with a record of its own says that it may run twice, or asks the API.
+# Its server replaces pods that are deleted: a flow with a record of its own may run twice, or its pod asks the API.
 IMAGE = ("--image", "any", f"--option=env=PYTHONPATH={REPOSITORY}")
 ASKED = (*IMAGE, "--option=twice=allowed")
 
@@ -285,7 +285,8 @@ def test_the_code_may_lie_in_a_storage(home: Path, tmp_path: Path) -> None:
     (tmp_path / "code" / "flows").mkdir(parents=True)
     (tmp_path / "flows.py").rename(tmp_path / "code" / "flows" / "survey.py")
     words = ("flows/survey.py:squares", "--from", f"file://{tmp_path}/code", "-p", "n=7")
-    assert "ended as Completed" in (text := run("submit", "kubernetes", *words, *ASKED, "--wait"))
+    text = run("submit", "kubernetes", *words, *ASKED, "--wait")
+    assert "ended as Completed" in text
     name = re.search(r"^run (\S+) is submitted", text, re.MULTILINE)[1]  # type: ignore[index]
     assert "sum 91" in run("run", "logs", name)
 
@@ -316,7 +317,8 @@ def test_a_pod_in_place_of_another_does_not_run_the_flow_though_its_record_is_it
         assert api.objects(JOBS)[0]["metadata"]["annotations"]["anabranch/begun-by"] == first["uid"]
         api.delete(PODS, first["name"])
         with Reflector(api, PODS) as pods:
-            assert (second := pods.wait(lambda found: failed_but(first["name"], found), DEADLINE))
+            second = pods.wait(lambda found: failed_but(first["name"], found), DEADLINE)
+        assert second
     assert f"was begun by pod {first['uid']} of its Job" in api.text(PODS, second, "log", {})
     assert Path(f"{gate}.starts").read_text() == "x\n"
     shown(name, "state       Crashed")
@@ -334,7 +336,7 @@ def test_a_run_goes_on_in_another_job_after_its_pod_was_taken_away(
         assert any("before the gate" in line for line in lines)
         first, job = api.objects(PODS)[0]["metadata"]["name"], api.objects(JOBS)[0]["metadata"]
         api.delete(PODS, first)
-        seen = [line for line in until_line(lines, "before the gate")]
+        seen = list(until_line(lines, "before the gate"))
         assert any(f"flow run '{name}' was begun by another pod of its Job" in line for line in seen)
         jobs = {one["metadata"]["name"] for one in api.objects(JOBS)} - {job["name"]}
         assert jobs == {f"{job['name']}-{job['uid'][:8]}"}

@@ -33,7 +33,8 @@ def survey(n: int):
         raise ValueError("no good")
 """
 PARCEL = Parcel(
-    JobFile(ID, "brisk-otter", "survey", "", "kubernetes", "survey-1", record=OWN), ("n=5",), "survey.py:survey", {"survey.py": FLOW},
+    JobFile(ID, "brisk-otter", "survey", "", "kubernetes", "survey-1", record=OWN), ("n=5",), "survey.py:survey",
+    {"survey.py": FLOW},
     None, "thread", "Python 3.99.1, anabranch 9",
 )  # fmt: skip
 

@@ -1,7 +1,7 @@
-"""A Ray of pods that runs already, by the name of its RayCluster: this program becomes a node of it, and leaves it as it is.
+"""A Ray of pods that runs already, by the name of its RayCluster: this program becomes a node, and leaves it as it is.
 
-    AttachedRay --API--> its head is ready? Secret: the token
-                --ray start, no processors--> a node beside this program, which ends with it
+AttachedRay --API--> its head is ready? Secret: the token
+            --ray start, no processors--> a node beside this program, which ends with it
 """
 
 from __future__ import annotations
@@ -109,8 +109,8 @@ class Node:
                 self.close()
                 last = " | ".join(said.splitlines()[-3:])
                 raise RunnerError(
-                    f"this machine cannot become a node of Ray's cluster {name} at {head}, and Ray takes drivers on its "
-                    f"own nodes only: run the program in a pod of the same Kubernetes cluster. Ray says: {last}"
+                    f"this machine cannot become a node of Ray's cluster {name} at {head}, and Ray takes drivers on "
+                    f"its own nodes only: run the program in a pod of the same Kubernetes cluster. Ray says: {last}"
                 )
             time.sleep(LOOK_SECONDS)
 

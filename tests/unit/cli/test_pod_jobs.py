@@ -75,7 +75,8 @@ def test_a_flow_travels_as_the_text_of_its_file_and_one_in_the_image_as_its_plac
         return told, unpacked(told.environment[VARIABLE])
 
     told, parcel = packed(f"{tmp_path}/survey.py:survey")
-    assert (parcel.place, parcel.files, parcel.words) == ("survey.py:survey", {"survey.py": "print('$HOME')\n"}, ("n=5",))
+    assert (parcel.place, parcel.words) == ("survey.py:survey", ("n=5",))
+    assert parcel.files == {"survey.py": "print('$HOME')\n"}
     assert (parcel.file.record, parcel.runner, told.cwd) == (OWN, "thread", Path())
     assert told.environment["A"] == "1=2"
     assert "ANABRANCH_HOME" not in told.environment

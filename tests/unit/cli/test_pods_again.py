@@ -141,7 +141,9 @@ def test_pods_in_which_nothing_ends_are_not_followed_for_ever(records: MemoryRec
     assert f"no task run has ended in {IDLE} pods" in records.logs("id")[-1].message
 
 
-def test_a_run_that_still_runs_ends_as_crashed_where_nothing_ever_ended(records: MemoryRecords, found: Submitted) -> None:
+def test_a_run_that_still_runs_ends_as_crashed_where_nothing_ever_ended(
+    records: MemoryRecords, found: Submitted
+) -> None:
     (found.folder / pods_again.FILE).write_text('{"idle": 2, "done": 0, "over": false}')
     now = go_on(records, found, Launcher())
     assert now.state == states.CRASHED

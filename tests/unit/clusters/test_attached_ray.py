@@ -101,7 +101,9 @@ def test_where_it_cannot_become_one_rays_words_and_the_way_out_are_told(
 ) -> None:
     given(Api("few"))
     says(monkeypatch, "import sys; print('no route to', sys.argv[1]); sys.exit(1)")
-    with pytest.raises(RunnerError, match=r"run the program in a pod .* Ray says: no route to few-head-svc\.team\.svc:6379"):
+    with pytest.raises(
+        RunnerError, match=r"run the program in a pod .* Ray says: no route to few-head-svc\.team\.svc:6379"
+    ):
         _ = AttachedRay("few").address
 
 

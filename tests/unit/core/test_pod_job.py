@@ -15,8 +15,10 @@ from anabranch.core.job_file import JobFile
 from anabranch.core.pod_job import VARIABLE, Parcel, end_of, ended_line, parts_of, taken_from, unpacked
 
 FILE = JobFile("id", "brisk-otter", "survey", "/home/me/survey.py", "kubernetes", "survey-1", asked={"walltime": 60.0})
-PARCEL = Parcel(FILE, ("n=5", 'text={"a": "$HOME"}'), "survey.py:survey", {"survey.py": "x = 'ä'\n" * 50}, None, "thread",
-                "Python 3.11.7", once=True)  # fmt: skip
+PARCEL = Parcel(
+    FILE, ("n=5", 'text={"a": "$HOME"}'), "survey.py:survey", {"survey.py": "x = 'ä'\n" * 50}, None, "thread",
+    "Python 3.11.7", once=True,
+)  # fmt: skip
 
 
 def test_a_parcel_is_one_line_that_no_shell_and_no_server_changes() -> None:
@@ -31,7 +33,7 @@ def test_files_of_a_megabyte_travel_and_more_says_which_are_large_and_what_to_do
     files = {"survey.py": code, "rivers/gauges.py": os.urandom(100_000).hex()}
     assert unpacked(PARCEL._replace(files=files).packed()).files == files
     large = PARCEL._replace(files={**files, "rivers/data.py": os.urandom(800_000).hex()})
-    with pytest.raises(LaunchError, match=r"at most 1,000,000 can travel \(the largest files: survey.py, rivers/data.py"):
+    with pytest.raises(LaunchError, match=r"at most 1,000,000 can travel \(the largest files: survey.py, rivers/data"):
         large.packed()
 
 

@@ -62,5 +62,5 @@ def test_the_first_pod_begins_and_no_other(api: Any, by: str) -> None:
 def test_where_the_api_does_not_say_nothing_begins(code: int) -> None:
     api: Any = Api()
     api.refused = KubernetesError("u may not patch jobs.batch in namespace lab", code=code)
-    with pytest.raises(LaunchError, match="the flow does not begin: Job survey-1 .* needs `get` and `patch` of jobs"):
+    with pytest.raises(LaunchError, match=r"the flow does not begin: Job survey-1 .* needs `get` and `patch` of jobs"):
         begun_by_another(ENVIRON, api)

@@ -101,7 +101,7 @@ def again(bodies: Sequence[Mapping[str, Any]], uid: str, after: str) -> list[dic
         uid: of the Job that it follows. The name is made of it, so that two programs do not make two.
         after: the incarnation that had the run.
     """
-    found: list[dict[str, Any]] = deepcopy(list(bodies))
+    found = [deepcopy(dict(one)) for one in bodies]
     job = found[0]
     name = dns_name(f"{job['metadata']['name']}-{uid[:8]}", JOB)
     label = label_value(f"{job['metadata']['labels'][JOB_LABEL]}-{uid[:8]}")

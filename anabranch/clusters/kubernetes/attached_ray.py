@@ -28,7 +28,7 @@ from anabranch.kubernetes.api import KubernetesApi
 READY_SECONDS = 60.0
 LOOK_SECONDS = 0.5
 JOIN_SECONDS = 120.0
-_UP = "Ray runtime started"
+_EARLY = "No node info found for head node"
 
 
 class AttachedRay(Shown):
@@ -95,6 +95,26 @@ class Node:
 
     def __init__(self, head: str, name: str) -> None:
         self._folder = tempfile.mkdtemp(prefix="ray-")  # short: sockets lie in it
+        self._process: subprocess.Popen[bytes] | None = None
+        atexit.register(_closed_at_exit, weakref.ref(self))
+        end = time.monotonic() + JOIN_SECONDS
+        while not self._up(said := self._joined(head, end)):
+            # A head whose port is open may be no node of its own yet, and Ray does not wait for that for long.
+            if _EARLY not in said or time.monotonic() > end:
+                self.close()
+                last = " | ".join(said.splitlines()[-3:])
+                raise RunnerError(
+                    f"this machine cannot become a node of Ray's cluster {name} at {head}, and Ray takes drivers on "
+                    f"its own nodes only: run the program in a pod of the same Kubernetes cluster. Ray says: {last}"
+                )
+
+    @staticmethod
+    def _up(said: str) -> bool:
+        return "Ray runtime started" in said
+
+    def _joined(self, head: str, end: float) -> str:
+        """Start it, and wait until it is up, has ended, or the time is over; returns what it has said."""
+        shutil.rmtree(ray_parts.own_folder(self._folder), ignore_errors=True)
         os.mkdir(ray_parts.own_folder(self._folder))
         log = Path(self._folder, "start.log")
         command = ray_parts.start_command(self._folder, own_addresses()[0], 0, 0, head)
@@ -102,23 +122,19 @@ class Node:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True
             )
-        atexit.register(_closed_at_exit, weakref.ref(self))
-        end = time.monotonic() + JOIN_SECONDS
-        while _UP not in (said := log.read_text(errors="replace")):
-            if self._process.poll() is not None or time.monotonic() > end:
-                self.close()
-                last = " | ".join(said.splitlines()[-3:])
-                raise RunnerError(
-                    f"this machine cannot become a node of Ray's cluster {name} at {head}, and Ray takes drivers on "
-                    f"its own nodes only: run the program in a pod of the same Kubernetes cluster. Ray says: {last}"
-                )
+        while True:
+            over = self._process.poll() is not None or time.monotonic() > end
+            said = log.read_text(errors="replace")
+            if over or self._up(said):
+                return said
             time.sleep(LOOK_SECONDS)
 
     def close(self) -> None:
         """End all of its processes. Idempotent."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import click
@@ -15,7 +16,6 @@ from anabranch.clusters import ray_parts
 from anabranch.clusters.kubernetes import attached_ray
 from anabranch.clusters.kubernetes.attached_ray import AttachedRay
 from anabranch.core.errors import KubernetesError, RunnerError
-from anabranch.core.processes import process_alive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,11 +89,25 @@ def test_this_program_becomes_a_node_and_takes_it_along(
     assert ray.address == ray.address == "few-head-svc.team.svc:6379"
     node = ray._node
     assert node is not None
-    assert "a-token" in (attached_ray.Path(node._folder) / "start.log").read_text()
+    assert "a-token" in (Path(node._folder) / "start.log").read_text()
     ray.close()
     ray.close()
-    assert not process_alive(node._process.pid, 0.0)
-    assert not attached_ray.Path(node._folder).exists()
+    assert node._process is not None
+    assert node._process.returncode is not None
+    assert not Path(node._folder).exists()
+
+
+def test_a_head_that_is_no_node_yet_is_asked_again(
+    given: Callable[[Api], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given(Api("few"))
+    once = tmp_path / "once"
+    says(monkeypatch, f"import pathlib, time; once = pathlib.Path({str(once)!r}); there = once.exists(); once.touch()\n"
+                      "if not there: raise Exception('No node info found for head node in GCS. Did the head start?')\n"
+                      "print('Ray runtime started', flush=True); time.sleep(300)")  # fmt: skip
+    ray = AttachedRay("few")
+    assert ray.address == "few-head-svc.team.svc:6379"
+    ray.close()
 
 
 def test_where_it_cannot_become_one_rays_words_and_the_way_out_are_told(

@@ -160,7 +160,7 @@ def test_what_other_pages_have_of_kubernetes_is_typed(bed: Bed) -> None:
     for page in ("docs/submit.md", "docs/clusters.md"):
         made: list[str] = [STUDY]
         for block in blocks((ROOT / page).read_text(encoding="utf-8")):
-            if "KubernetesCluster(image=" in block.text and block.language in PYTHON:
+            if "cluster = KubernetesCluster(image=" in block.text and block.language in PYTHON:
                 made.append(block.text)
             if block.reason != NEEDS:
                 continue

@@ -20,7 +20,7 @@ from pathlib import Path
 from anabranch.clusters import ray_parts
 from anabranch.clusters.addresses import own_addresses
 from anabranch.clusters.kubernetes import ray_manifests as manifests
-from anabranch.clusters.kubernetes.ray_cluster import NO_KUBERAY, RAY_CLUSTERS, head_trouble, token_of
+from anabranch.clusters.kubernetes.ray_objects import NO_KUBERAY, RAY_CLUSTERS, head_trouble, token_of
 from anabranch.core.errors import KubernetesError, RunnerError
 from anabranch.core.showing import Facts, Shown
 from anabranch.kubernetes.api import KubernetesApi
@@ -43,7 +43,7 @@ class AttachedRay(Shown):
     """
 
     def __init__(self, name: str, *, namespace: str = "", context: str = "") -> None:
-        self.name = name
+        self.name: str = name
         self._node: Node | None = None
         with KubernetesApi(context=context, namespace=namespace) as api:
             self._place = api.namespace

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch.clusters.kubernetes.ray_cluster import RAY_CLUSTERS, RayOnKubernetes
+from anabranch.clusters.kubernetes.ray_cluster import RayOnKubernetes
 from anabranch.clusters.kubernetes.ray_manifests import PORT
+from anabranch.clusters.kubernetes.ray_objects import RAY_CLUSTERS
 from anabranch.core.errors import KubernetesError, RunnerError
 from anabranch.kubernetes.api import KubernetesApi
 from anabranch.kubernetes.resources import PODS, SECRETS, SERVICES, Resource

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Page
 
+    from tests.integration.helm.tools import Tools
+
 BEDS = Path(__file__).resolve().parents[2] / "shared" / "testbeds"
 
 _prefixes = itertools.count()
@@ -225,6 +227,20 @@ def own_namespace(kubeconfig: str, folder: Path, monkeypatch: pytest.MonkeyPatch
             yield name
         finally:
             api.delete(NAMESPACES, name)
+
+
+@pytest.fixture(scope="session")
+def tools(tmp_path_factory: pytest.TempPathFactory) -> Tools:
+    """Real helm and kubectl."""
+    from tests.integration.helm.tools import CACHE, Tools
+
+    fetch = BEDS / "helm" / "fetch"
+    if not fetch.exists():
+        pytest.skip(f"there is no helm: no test bed at {fetch}")
+    folder = CACHE / "helm"
+    done = subprocess.run([fetch, folder], capture_output=True, text=True)
+    assert done.returncode == 0, f"helm could not be fetched: {done.stderr}"
+    return Tools(folder, tmp_path_factory.mktemp("helm"))
 
 
 @pytest.fixture(scope="session")

@@ -45,7 +45,7 @@ def follow(run: str, level: int) -> None:
                 if found and now.job and (words := jobs.looked(home, now, found)) != said:
                     said = words
                     click.echo(f"job {said}", err=True)
-                if found and now.job:
+                if found and (now.job or found.file.kind == "kubernetes"):  # such a job is started again by a look
                     _settle(records, home)
                 time.sleep(EVERY)
         except KeyboardInterrupt:
@@ -72,7 +72,7 @@ def lines_of(found: jobs.Submitted, over: Callable[[], bool]) -> Iterator[list[s
     kept = found.folder / script.LOG
     if found.reference is None or found.reference.kind != "kubernetes" or (kept.exists() and kept.stat().st_size):
         return new_lines(found.folder)
-    return pod_jobs.new_lines(jobs.kubernetes(), found.reference, over)
+    return pod_jobs.new_lines(jobs.kubernetes(), found.folder, over)
 
 
 def new_lines(folder: Path) -> Iterator[list[str]]:

@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from anabranch.batch.shared_look import EVERY, SharedLook, file_of
-from anabranch.cli import pilots, pod_jobs
+from anabranch.cli import pilots, pod_jobs, pods_again
 from anabranch.core import states
 from anabranch.core.errors import LaunchError
 from anabranch.core.job_file import FILE, OWN, JobFile
@@ -135,19 +135,21 @@ def settle(records: Records, home: Path, now: float) -> None:
     """
     if not (home / "jobs").is_dir():
         return
-    rows = [row for kind in ("SCHEDULED", "PENDING", "RUNNING") for row in records.flow_runs(limit=_MANY, state=kind)]
+    kinds = ("SCHEDULED", "PENDING", "RUNNING", "Suspended")
+    rows = [row for kind in kinds for row in records.flow_runs(limit=_MANY, state=kind)]
     jobs: dict[str, tuple[FlowRunRow, Submitted]] = {}
     seen: dict[str, Sight] = {}
     trouble: LaunchError | None = None
     for row in rows:
         driver = Driver.of(row)
-        if driver.waits or driver.gone(now) or now - driver.seen > SILENT:
+        suspended = row.state == states.SUSPENDED
+        if driver.waits or suspended or driver.gone(now) or now - driver.seen > SILENT:
             try:
                 found = of_run(home, row)
             except LaunchError as error:  # a damaged folder
                 trouble = error
                 continue
-            if found is not None:
+            if found is not None and (not suspended or found.file.kind == "kubernetes"):
                 jobs[row.id] = (row, found)
     by_queue: dict[tuple[str, ...], list[Submitted]] = {}
     for _, found in jobs.values():
@@ -175,7 +177,11 @@ def _queue(found: Submitted) -> tuple[str, ...]:
 
 
 def _settle_one(records: Records, row: FlowRunRow, found: Submitted, sight: Sight, now: float) -> None:
-    if sight.phase in OVER and found.file.kind == "kubernetes":
+    if pods_again.wanted(found, sight):
+        pods_again.go_on(records, row, found, sight, kubernetes(), now)
+    elif states.is_final(row.state):  # suspended, and by a person's word no other pod goes on
+        pass
+    elif sight.phase in OVER and found.file.kind == "kubernetes":
         _end_pod(records, row, found, sight, now)
     elif sight.phase in OVER:
         end(records, row, sight, now)
@@ -264,7 +270,7 @@ def goes_on(home: Path, row: FlowRunRow, found: Submitted) -> bool:
     if row.state not in RESUMED or not row.pid:
         return False
     sight = look(home, [found]).get(found.file.run)
-    if sight is None or sight.phase not in OVER:
+    if sight is None or sight.phase not in OVER or pods_again.wanted(found, sight):
         return True
     # A job notes the one that follows it before its own end: between the reading of `found` and the look, perhaps.
     return script.started(found.folder) != found.reference

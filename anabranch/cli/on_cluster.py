@@ -11,7 +11,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-KUBERNETES = "kubernetes"
+KUBERNETES, RAY = "kubernetes", "ray"
 
 
 @contextlib.contextmanager
@@ -20,19 +20,24 @@ def opened(words: str, image: str, jobs: str) -> Iterator[Any]:
 
     Args:
         words: the name of one that `cluster start` has started; "kubernetes": pods for this run, deleted with its end;
-            "kubernetes:NAME": a DaskCluster that is there, and stays.
+            "kubernetes:NAME": a DaskCluster that is there, and stays; "ray:NAME": such a RayCluster.
         image: of the pods that are made.
         jobs: of these, as N or MIN..MAX.
     """
-    from anabranch import DaskRunner, KubernetesCluster
+    from anabranch import DaskRunner, KubernetesCluster, RayOnKubernetes, RayRunner
 
     kind, sign, name = words.partition(":")
     if kind != KUBERNETES and not sign:
         _not_made(image, words)
         yield DaskRunner(cluster=words)
         return
-    if kind != KUBERNETES or (sign and not name):
-        raise click.UsageError(f"--cluster is NAME, kubernetes or kubernetes:NAME, got {words!r}")
+    if kind not in (KUBERNETES, RAY) or (sign and not name):
+        raise click.UsageError(f"--cluster is NAME, kubernetes, kubernetes:NAME or ray:NAME, got {words!r}")
+    if kind == RAY:
+        _not_made(image, words)
+        with contextlib.closing(RayOnKubernetes.attach(name)) as ray:
+            yield RayRunner(cluster=ray)
+        return
     if name:
         _not_made(image, words)
         with contextlib.closing(KubernetesCluster.attach(name)) as found:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -19,9 +20,14 @@ from anabranch.core.incarnations import Incarnation
 from anabranch.core.job_file import OWN
 from anabranch.core.processes import machine_of
 from anabranch.core.runs import JOB, FlowRunRow, TransitionRow, json_parameters
+from anabranch.documents.storage.fetch import CACHE, fetch
+from anabranch.launch.kubernetes_once import begun_by_another
 
 if TYPE_CHECKING:
     from anabranch.core.pod_job import Parcel
+
+
+_LEFT = (states.SUSPENDED, states.CRASHED)  # the ends with which another pod goes on
 
 
 @click.command("pod", hidden=True)
@@ -32,7 +38,8 @@ def command() -> None:
     from anabranch.cli.resume import resumed
     from anabranch.cli.run import to_its_end
 
-    parcel = pod_job.unpacked(os.environ.pop(pod_job.VARIABLE, ""))
+    parcel = pod_job.unpacked(pod_job.taken_from(os.environ))
+    after = os.environ.pop(pod_job.AFTER, "")
     if "ANABRANCH_HOME" not in os.environ:  # an image's user may have no home, or one that cannot be written
         os.environ["ANABRANCH_HOME"] = tempfile.mkdtemp(prefix="anabranch-")
     if (walltime := parcel.file.asked.get("walltime", 0.0)) > 0:
@@ -41,10 +48,12 @@ def command() -> None:
     click.echo(f"anabranch: pod {here} on node {os.environ.get(pod_job.NODE, '') or 'unknown'}", err=True)
     if parcel.versions != versions():
         click.echo(f"anabranch: the image has {versions()}; submitted with {parcel.versions}", err=True)
+    if parcel.once and (other := begun_by_another(os.environ)):
+        replaced(f"flow run {parcel.file.run_name!r} was begun by pod {other} of its Job")
     flow = load.flow_of(brought(parcel))
     given = load.parameters(flow, parcel.words)
     flow = flow.with_options(resumable=True, **runner_of(parcel, flow.options.runner))
-    row = row_of(parcel, flow, given)
+    row = row_of(parcel, flow, given, after)
     if parcel.file.record != OWN:  # SIGTERM is the cluster's, or of a deleted Job: in a shared record the run goes on
         sessions.current().ended_by_person = lambda: False
     try:
@@ -62,13 +71,21 @@ def tell_end(row: FlowRunRow) -> None:
 
 
 def brought(parcel: Parcel) -> str:
-    """Return where the flow is in this pod; a file that travelled is written."""
-    if not parcel.source:
+    """Return where the flow is in this pod; files that travelled are written, those of a storage fetched.
+
+    Raises:
+        FetchError, MissingExtraError: the storage does not give them.
+    """
+    if parcel.storage is not None:
+        code = fetch(parcel.storage, Path(os.environ["ANABRANCH_HOME"]) / CACHE)
+        return os.path.join(code.folder or "", parcel.place)
+    if not parcel.files:
         return parcel.place
-    file, _, flow = parcel.place.rpartition(":") if ":" in parcel.place else (parcel.place, "", "")
     folder = Path(tempfile.mkdtemp(prefix="anabranch-flow-"))
-    (folder / file).write_text(parcel.source, encoding="utf-8")
-    return f"{folder / file}:{flow}" if flow else str(folder / file)
+    for path, text in parcel.files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text, encoding="utf-8")
+    return str(folder / parcel.place)
 
 
 def runner_of(parcel: Parcel, own: Any) -> dict[str, Any]:
@@ -86,8 +103,11 @@ def runner_of(parcel: Parcel, own: Any) -> dict[str, Any]:
     return {"runner": ProcessRunner(node.cpus, resources={"gpus": float(gpus)} if gpus else None)}
 
 
-def row_of(parcel: Parcel, flow: Any, given: dict[str, Any]) -> FlowRunRow:
+def row_of(parcel: Parcel, flow: Any, given: dict[str, Any], after: str) -> FlowRunRow:
     """Return the row of the run, which waits for this pod; in a record of the pod's own it is made.
+
+    Args:
+        after: see `refuse`.
 
     Raises:
         click.ClickException: the run has ended meanwhile, or another pod has begun it.
@@ -108,24 +128,32 @@ def row_of(parcel: Parcel, flow: Any, given: dict[str, Any]) -> FlowRunRow:
             f"the record of this pod has no run {parcel.file.run}, though it is to be shared: does ANABRANCH_RECORDS "
             "lead to the same record here, by a Secret (--option=secret=NAME) or a shared home?"
         )
-    refuse(row, Incarnation.of(os.environ))
-    session = sessions.current()
-    resumed.keep_parameters(session, row.id, given, asked=True)
-    session.flush_records()
+    refuse(row, Incarnation.of(os.environ), after)
+    if not row.pid:
+        session = sessions.current()
+        resumed.keep_parameters(session, row.id, given, asked=True)
+        session.flush_records()
     return row
 
 
-def refuse(row: FlowRunRow, own: Incarnation) -> None:
-    """Raise click.ClickException for a run that this pod is not to begin."""
+def refuse(row: FlowRunRow, own: Incarnation, after: str = "") -> None:
+    """Raise click.ClickException for a run that this pod is not to begin, and end where another pod has it.
+
+    Args:
+        after: the incarnation with whose run this pod goes on, since the cluster took it away.
+    """
     if row.ended_unbegun:
         raise click.ClickException(f"flow run {row.name!r} has ended as {row.state_name} before its pod began it")
-    if row.pid and row.incarnation != str(own):
-        click.echo("anabranch: this pod took the place of another", err=True)
-        raise click.ClickException(
-            f"flow run {row.name!r} was begun by another pod of its Job, on {machine_of(row.host)}, which the cluster "
-            f"has replaced by this one: it does not run twice. `anabranch resume {row.name}` goes on with it, once it "
-            "has ended"
-        )
+    if row.pid and row.incarnation not in (str(own), after):
+        replaced(f"flow run {row.name!r} was begun by another pod of its Job, on {machine_of(row.host)}")
+    if row.pid and states.is_final(row.state) and row.state not in _LEFT:
+        raise click.ClickException(f"flow run {row.name!r} has ended as {row.state_name}: nothing is left to do")
+
+
+def replaced(words: str) -> NoReturn:
+    """End this pod, which the server has made in place of another, so that its end tells that from others."""
+    click.echo(f"Error: {words}, which the cluster has replaced by this one: it does not run twice", err=True)
+    sys.exit(pod_job.REPLACED)
 
 
 def _new(parcel: Parcel, flow: Any, given: dict[str, Any]) -> FlowRunRow:

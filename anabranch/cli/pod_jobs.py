@@ -6,11 +6,13 @@ record on this machine:  Scheduled --the pod runs--> Running --its log's last li
 
 from __future__ import annotations
 
+import json
+import os
 import platform
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -23,6 +25,11 @@ from anabranch.core.launching import Phase
 from anabranch.core.pod_job import VARIABLE, Parcel, end_of
 from anabranch.core.runs import LogRow, TransitionRow
 from anabranch.core.secrets import has_password
+from anabranch.documents.storage import references
+from anabranch.documents.storage.fetch import CACHE, fetch
+from anabranch.entrypoints import travelling
+from anabranch.entrypoints.target import Target, target_of
+from anabranch.launch.script import started
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +37,6 @@ if TYPE_CHECKING:
     from anabranch.core.job_file import JobFile
     from anabranch.core.launching import Job, Reference, Sight
     from anabranch.core.runs import FlowRunRow, Records
-    from anabranch.entrypoints.target import Target
     from anabranch.launch.kubernetes import KubernetesLauncher
     from anabranch.settings import Settings
 
@@ -38,7 +44,22 @@ _KEPT = 10_000  # lines of a log that go into the record
 _DONE = "in its pod"
 _REST = 10.0  # seconds for the last lines, once the run has ended
 _HOME = "env=ANABRANCH_HOME="
+_LOGINS = ("service-account=", "env=KUBECONFIG=")  # options by which a pod may ask the API
 _COMMAND = ("python", "-P", "-m", "anabranch", "pod")
+
+
+class Code(NamedTuple):
+    """Where the code of a flow is.
+
+    Attributes:
+        target: on this machine.
+        within: the same target below the storage.
+        storage: its reference; None: no storage has it.
+    """
+
+    target: Target
+    within: str = ""
+    storage: dict[str, Any] | None = None
 
 
 def versions() -> str:
@@ -46,14 +67,16 @@ def versions() -> str:
     return f"Python {platform.python_version()}, anabranch {anabranch.__version__}"
 
 
-def options_of(kind: str, image: str, in_image: str, given: Sequence[str]) -> tuple[str, ...]:
+def options_of(kind: str, image: str, in_image: str, source: str, given: Sequence[str]) -> tuple[str, ...]:
     """Return the options of a job, with the image and the flow's place in it among them.
 
     Raises:
-        click.UsageError: there is an image, and the job is of no pod.
+        click.UsageError: there is an image or a storage, and the job is of no pod; or the code is in two places.
     """
-    if kind != "kubernetes" and (image or in_image):
-        raise click.UsageError(f"--image and --in-image are for pods, and a job of {kind} has none")
+    if kind != "kubernetes" and (image or in_image or source):
+        raise click.UsageError(f"--image, --in-image and --from are for pods, and a job of {kind} has none")
+    if in_image and source:
+        raise click.UsageError("the flow's code is either in the image (--in-image) or in a storage (--from)")
     words = (("image", image), ("in-image", in_image))
     return (*(f"{name}={value}" for name, value in words if value), *given)
 
@@ -89,36 +112,64 @@ def _kept_back(what: str, address: str, secret: bool) -> bool:
     return True
 
 
-def for_a_pod(job: Job, file: JobFile, target: Target, words: Sequence[str], runner: str | None) -> tuple[Job, JobFile]:
+def for_a_pod(
+    job: Job, file: JobFile, code: Code, words: Sequence[str], runner: str | None,
+    once: Callable[[JobFile], bool] = lambda file: False,
+) -> tuple[Job, JobFile]:  # fmt: skip
     """Return job and file for a pod: what it needs is in its variables, and nothing of this machine is.
 
     Args:
         words: parameters as NAME=VALUE.
+        once: see the function of this name.
 
     Raises:
-        LaunchError: the flow's file is too large to travel, or cannot be read; or see `record_of`.
+        LaunchError: the flow's files are too large to travel, or cannot be read; or see `record_of`.
     """
     given = [word.split("=", 1) for word in job.options if "=" in word]
     own, variables = record_of(settings.load(), job.options)
     file = replace(file, record=own)
     in_image = next((value for name, value in given if name == "in-image"), "")
-    place, source = _place(target, in_image)
-    parcel = Parcel(file, tuple(words), place, source, runner or "", versions())
+    place, files = _place(code, in_image)
+    parcel = Parcel(file, tuple(words), place, files, code.storage, runner or "", versions(), once(file))
     env = dict(value.split("=", 1) for name, value in given if name == "env" and "=" in value)
     variables = {"PYTHONUNBUFFERED": "1", **variables, **env, VARIABLE: parcel.packed()}
     options = tuple(word for word in job.options if not word.startswith("in-image="))
     return replace(job, command=_COMMAND, cwd=Path(), environment=variables, options=options), file
 
 
-def _place(target: Target, in_image: str) -> tuple[str, str]:
-    """Return where the flow is in the pod, and the text of its file where that travels."""
+def _place(code: Code, in_image: str) -> tuple[str, dict[str, str]]:
+    """Return where the flow is in the pod, and the texts of its files where these travel."""
+    target = code.target
     name = f":{target.flow}" if target.flow else ""
+    if code.storage is not None:
+        return code.within, {}
     if in_image or target.module:
-        return f"{in_image or target.module}{name}", ""
+        return f"{in_image or target.module}{name}", {}
+    return f"{target.place.name}{name}", travelling.files_of(target.place)
+
+
+def code_of(text: str, source: str, home: Path) -> Code:
+    """Return where the code of a target is; that of a storage is fetched, and of git the pod gets that very commit.
+
+    Raises:
+        click.UsageError: the storage is no address.
+        AnabranchError: the code cannot be had.
+    """
+    if not source:
+        return Code(target_of(text))
     try:
-        return f"{target.place.name}{name}", target.place.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise LaunchError(f"{target.place} cannot be read: {error}") from error
+        reference = references.checked(json.loads(source) if source.startswith("{") else source)
+    except ValueError as error:
+        raise click.UsageError(f"--from: {error}") from None
+    if reference is None or references.kind_of(reference) not in ("git", "url"):
+        raise click.UsageError(
+            f"--from must be an address that the pod reaches, such as git+https://... or s3://..., got {source!r}; "
+            "code in the image is named by --in-image"
+        )
+    code = fetch(reference, home / CACHE)
+    if code.digest.startswith("git:"):
+        reference = {**reference, "commit": code.digest.removeprefix("git:")}
+    return Code(target_of(os.path.join(code.folder or "", text)), text, reference)
 
 
 # -- what comes back -------------------------------------------------------------------------------
@@ -188,25 +239,55 @@ def _had_begun(lines: Sequence[str]) -> bool:
 # -- following -------------------------------------------------------------------------------------
 
 
-def new_lines(launcher: KubernetesLauncher, reference: Reference, over: Callable[[], bool]) -> Iterator[list[str]]:
-    """Yield the lines of a pod that have come since the last time; once its run is over, wait for the last ones."""
-    following = launcher.follow(reference)
+def new_lines(launcher: KubernetesLauncher, folder: Path, over: Callable[[], bool]) -> Iterator[list[str]]:
+    """Yield the lines of a job's pods that have come since the last time; once its run is over, wait for the last ones.
+
+    Where another pod goes on with the run, its lines follow.
+    """
+    while (reference := started(folder)) is not None:
+        following = launcher.follow(reference)
+        try:
+            while True:
+                until = time.monotonic() + _REST
+                while over() and not following.done and time.monotonic() < until:
+                    time.sleep(0.1)
+                followed = started(folder) != reference
+                yield following.lines()
+                if followed:
+                    break
+        finally:
+            following.close()
+
+
+def tell() -> None:
+    """Say what is to be known of a run with a record of the pod's own, before its job starts."""
+    click.echo(
+        "the run's record is the pod's own: state and log come back here, maps and values do not. Where the cluster "
+        "takes the pod away, the record goes with it: the run is Crashed then, cannot be resumed, and is not started "
+        "again. "
+        "With ANABRANCH_RECORDS=postgresql://... it goes on in another pod",
+        err=True,
+    )
+
+
+def once(launcher: KubernetesLauncher, file: JobFile, words: Sequence[str]) -> bool:
+    """Return whether the pod has to ask the API before it begins a run, lest two pods run it.
+
+    Raises:
+        LaunchError: the server replaces pods, and this pod could ask nobody; says what to do.
+    """
+    if file.record != OWN or any(word.removeprefix("--") == "twice=allowed" for word in words):
+        return False
     try:
-        while True:
-            until = time.monotonic() + _REST
-            while over() and not following.done and time.monotonic() < until:
-                time.sleep(0.1)
-            yield following.lines()
-    finally:
-        following.close()
-
-
-def tell(launcher: KubernetesLauncher, reference: Reference) -> None:
-    """Say what is to be known of a run with a record of the pod's own."""
-    click.echo("  its record is the pod's own: state and log come back here, maps and values do not")
-    if launcher.replaces_pods(reference):
-        click.echo(
-            "Warning: this server makes a new pod in place of one that is deleted, and nothing here could keep that "
-            "pod from running the flow again: let ANABRANCH_RECORDS be an address that the pod reaches too",
-            err=True,
-        )
+        if not launcher.replaces_pods(words):
+            return False
+    except KubernetesError:  # the start of the job says so
+        return False
+    if any(word.removeprefix("--").startswith(_LOGINS) for word in words):
+        return True
+    raise LaunchError(
+        "this server (before 1.26) makes a new pod in place of one that is deleted, and the run's record would be the "
+        "pod's own: nothing could keep the flow from running twice. Let ANABRANCH_RECORDS be an address that the pod "
+        "reaches too; or give the pod an account that may get and patch jobs, --option=service-account=NAME; or, where "
+        "the flow may run twice, --option=twice=allowed"
+    )

@@ -55,7 +55,7 @@ def command() -> None:
 @click.argument("target", metavar=EXECUTE)
 @click.option("-p", "--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter; JSON, else text.")
 @click.option("--runner", help="Run on this runner instead of the flow's own: thread, process, inline, dask, ray.")
-@click.option("--cluster", metavar="NAME", help="Run there: a name, kubernetes, kubernetes:NAME of a DaskCluster.")
+@click.option("--cluster", metavar="NAME", help="Run there: a name, kubernetes, kubernetes:NAME, ray:NAME.")
 @click.option("--image", default="", help="Of pods that are made for this run (--cluster kubernetes).")
 @click.option("--jobs", default="0..4", show_default=True, metavar="N|MIN..MAX", help="How many of these pods.")
 def execute(

@@ -24,7 +24,6 @@ from anabranch.core.launching import Job, Resources
 from anabranch.core.option_checks import parse_bytes, parse_walltime
 from anabranch.core.processes import host_name
 from anabranch.core.runs import JOB, FlowRunRow, TransitionRow, json_parameters
-from anabranch.entrypoints.target import target_of
 from anabranch.launch.slurm import one_processor
 
 if TYPE_CHECKING:
@@ -63,6 +62,7 @@ def bytes_of(ctx: click.Context, param: click.Parameter, text: str) -> int:
 @click.option("--runner", type=click.Choice(["process", "dask", "ray", "thread"]), help="Where tasks run in the job.")
 @click.option("--image", default="", help="Of the pod, with anabranch in it (kubernetes).")
 @click.option("--in-image", default="", metavar="FILE", help="The flow's file is there in the image (kubernetes).")
+@click.option("--from", "source", default="", metavar="ADDRESS", help="Of the code, git+https://.. (kubernetes).")
 @click.option("--name", default="", help="Of the run and the job; made up unless given.")
 @click.option("--option", "options", multiple=True, metavar="WORDS", help='As in --option="--partition=short".')
 @click.option("--without", multiple=True, metavar="WORDS", help="Leave a directive out: --without=--mem.")
@@ -71,7 +71,7 @@ def bytes_of(ctx: click.Context, param: click.Parameter, text: str) -> int:
 @click.option("--wait", is_flag=True, help="Wait for the run's end; exit codes as of `anabranch run`.")
 def command(
     kind: str, target: str, params: tuple[str, ...], runner: str | None, name: str, dry_run: bool, wait: bool,
-    without: tuple[str, ...], pilots: int, **asked: Any,
+    without: tuple[str, ...], pilots: int, source: str, **asked: Any,
 ) -> None:  # fmt: skip
     """Start a run of a flow as a job: its driver and its workers run there, and this machine may be left.
 
@@ -80,17 +80,19 @@ def command(
     """
     if wait and jobs.in_batch():
         raise click.UsageError("--wait would keep this job's processors idle until another job has ended: leave it out")
-    flow = load.flow_of(target)
+    home = settings.load().home
+    asked["options"] = pod_jobs.options_of(kind, asked.pop("image"), asked.pop("in_image"), source, asked["options"])
+    code = pod_jobs.code_of(target, source, home)
+    flow = load.flow_of(code.target.everywhere() if source else target)
     if pilots > 1:
         beside.check(kind, pilots, asked["nodes"], runner, flow.options.runner)
         runner = "dask"
     given = checked(flow, load.parameters(flow, params))
-    home = settings.load().home
     row = waiting_row(flow, given, name)
-    asked["options"] = pod_jobs.options_of(kind, asked.pop("image"), asked.pop("in_image"), asked["options"])
-    job, file = prepared(kind, target_of(target), row, name, runner, asked)
+    job, file = prepared(kind, code.target, row, name, runner, asked)
     if kind == "kubernetes":
-        job, file = pod_jobs.for_a_pod(job, file, target_of(target), params, runner)
+        once = (lambda file: False) if dry_run else lambda file: pod_jobs.once(jobs.kubernetes(), file, job.options)
+        job, file = pod_jobs.for_a_pod(job, file, code, params, runner, once)
     launcher = jobs.launcher(kind, without)
     file = replace(file, pilots=pilots, options=[*job.options] if pilots > 1 else [])
     others = beside.beside(job, pilots) if pilots > 1 else None
@@ -100,13 +102,13 @@ def command(
     if dry_run:
         click.echo(f"\n# {pilots - 1} pilots join it, as one array:\n".join(scripts), nl=False)
         return
+    if file.record == OWN:
+        pod_jobs.tell()
     reference = start(launcher, job, row, file, given, others)
     join = f", on Dask, which pilots 1 to {pilots - 1} join" if others else ""
     click.echo(f"run {row.name} is submitted: {kind} job {jobs.number(reference)}{join}")
     for words, what in (("show", "its state"), ("logs -f", "its lines"), ("cancel", "its end")):
         click.echo(f"  {f'anabranch run {words} {row.name}':<50}{what}")
-    if file.record == OWN:
-        pod_jobs.tell(jobs.kubernetes(), reference)
     if wait:
         lives = "this command waits for the run's end"
         instead = f"the job goes on without it, and `anabranch run logs -f {row.name}` follows it again"

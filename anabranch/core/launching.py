@@ -107,6 +107,7 @@ class Sight(NamedTuple):
         last: the last lines of its log, once it has ended otherwise than by exit code 0.
         restarts: how often the infrastructure has started it again.
         stuck: whether it waits for what no time and no other job's end will bring.
+        taken: whether the infrastructure has taken it away before its flow's end, and no person has.
     """
 
     phase: Phase
@@ -115,6 +116,7 @@ class Sight(NamedTuple):
     last: Sequence[str] = ()
     restarts: int = 0
     stuck: bool = False
+    taken: bool = False
 
 
 class Launcher(Protocol):

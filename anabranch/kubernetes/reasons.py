@@ -57,6 +57,7 @@ class Kind(Enum):
     NODE = "node"  # the node took it back
     INTERRUPTED = "interrupted"  # the cluster ended it, not its code
     LOST = "lost"  # with its node
+    TIME = "time"  # its own was over
     EXIT = "exit"  # its program ended so
 
 
@@ -124,7 +125,7 @@ def of_pod(pod: Object, events: Sequence[Object], now: float) -> Reason:
     if status.get("phase") == "Failed" and why.startswith(_NODE_REASONS):
         return Reason(Kind.NODE, f"its node {_node(pod)} took it back: {_told(status)}", _code(pod))
     if status.get("phase") == "Failed" and why == "DeadlineExceeded":
-        return Reason(Kind.NODE, f"its time was over: {_told(status)}", _code(pod))
+        return Reason(Kind.TIME, f"its time was over: {_told(status)}", _code(pod))
     if (interrupted := _interrupted(pod)) is not None:
         return interrupted
     over = flow_ended(pod)

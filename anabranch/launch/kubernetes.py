@@ -5,7 +5,8 @@
     cancel  DELETE in the background, which takes the pod along
     logs    the pod's; where it is gone, what was kept in the job's folder
 
-Nothing is started again by the Job: a flow's retries are its own.
+Nothing is started again by the Job: a flow's retries are its own. Where the cluster took a pod away, `start_again`
+makes another Job of the same manifest, whose pod goes on with the run.
 """
 
 from __future__ import annotations
@@ -19,10 +20,20 @@ from anabranch.core.launching import Phase, Reference, Sight
 from anabranch.kubernetes.api import KubernetesApi
 from anabranch.kubernetes.reasons import Kind, flow_ended, of_pod
 from anabranch.kubernetes.reflector import Reflector
-from anabranch.kubernetes.resources import EVENTS, JOBS, PODS
+from anabranch.kubernetes.resources import CONFIG_MAPS, EVENTS, JOBS, PODS
 from anabranch.launch import kubernetes_sight, script
 from anabranch.launch.kubernetes_logs import Following, newest, unread, whole
-from anabranch.launch.kubernetes_manifest import JOB_LABEL, as_text, manifest, template_of
+from anabranch.launch.kubernetes_manifest import (
+    JOB_LABEL,
+    again,
+    as_text,
+    config_map,
+    manifest,
+    of_owner,
+    of_text,
+    parted,
+    template_of,
+)
 from anabranch.launch.kubernetes_options import check_without, options
 
 if TYPE_CHECKING:
@@ -76,22 +87,21 @@ class KubernetesLauncher:
 
     def render(self, job: Job) -> str:
         """As of `Launcher`: the manifest, as YAML."""
-        return as_text(self._manifest(job))
+        return as_text(*self._manifests(job))
 
     def start(self, job: Job) -> Reference:
         """As of `Launcher`."""
         if (before := script.started(job.folder)) is not None:
             return before
-        body = self._manifest(job)
-        script.write_script(job, as_text(body))
+        bodies = self._manifests(job)
+        script.write_script(job, as_text(*bodies))
         asked = options(job.options)
         api = self._api(asked.context)
         namespace = asked.namespace or api.namespace
         try:
-            made = api.create(JOBS, body, namespace)
+            id = _made(api, namespace, bodies)
         except KeyboardInterrupt:  # the request goes on without this thread
-            raise KeyboardInterrupt(_taken_back(api, namespace, body["metadata"]["labels"][JOB_LABEL])) from None
-        id = f"{namespace}/{made['metadata']['name']}/{made['metadata']['uid']}"
+            raise KeyboardInterrupt(_taken_back(api, namespace, bodies[0]["metadata"]["labels"][JOB_LABEL])) from None
         reference = Reference(KIND, id, job.name, str(job.folder), f"{api.context} {api.server}".strip())
         try:
             script.note(reference, job.folder)
@@ -166,10 +176,48 @@ class KubernetesLauncher:
         pod = newest(self._own(reference))
         return pod is not None and kubernetes_sight.lingers(pod)
 
-    def replaces_pods(self, reference: Reference) -> bool:
-        """Return whether the server makes a new pod in place of one that was deleted, as those before 1.26 do."""
-        version = self._api(_place(reference).context).version
+    def replaces_pods(self, words: Iterable[str]) -> bool:
+        """Return whether the server makes a new pod in place of one that was deleted, as those before 1.26 do.
+
+        Args:
+            words: options of a job; they say which server.
+        """
+        version = self._api(options(words).context).version
         return bool(version) and version < (1, 26)
+
+    def start_again(self, reference: Reference, after: str) -> Reference | None:
+        """Start a job once more whose pod the cluster took away, and delete what is left of it.
+
+        Args:
+            after: the incarnation that had its run; no other run is gone on with.
+
+        Returns:
+            None: a person has deleted the Job.
+
+        Raises:
+            LaunchError: it cannot be started; what there is stays as it is.
+        """
+        place, (_, name, uid) = _place(reference), reference.id.split("/")
+        if not self._is(place):
+            raise LaunchError(f"job {reference.name!r} is one of the cluster at {place.server}: look at it there")
+        api = self._api(place.context)
+        try:
+            meta = api.get(JOBS, name, place.namespace)["metadata"]
+        except KubernetesError as error:
+            if error.code != 404:
+                raise
+            return None
+        if meta["uid"] != uid or meta.get("deletionTimestamp"):
+            return None
+        file = Path(reference.folder) / script.SCRIPT
+        try:
+            bodies = again(of_text(file.read_text(encoding="utf-8"), str(file)), uid, after)
+            id = _made(api, place.namespace, bodies)
+            script.succeed(file.parent, id)
+        except OSError as error:
+            raise LaunchError(f"job {reference.name!r} is not started again: {file}: {error.strerror}") from error
+        api.delete(JOBS, name, place.namespace, uid=uid)
+        return reference._replace(id=id)
 
     # -- looking ---------------------------------------------------------------------------------
 
@@ -218,7 +266,7 @@ class KubernetesLauncher:
 
     # -- connections -----------------------------------------------------------------------------
 
-    def _manifest(self, job: Job) -> dict[str, Any]:
+    def _manifests(self, job: Job) -> list[dict[str, Any]]:
         script.script(job, ())  # what is wrong with the job itself comes first
         path = options(job.options).template
         template: dict[str, Any] = {}
@@ -227,7 +275,9 @@ class KubernetesLauncher:
                 template = template_of(Path(path).expanduser().read_text(encoding="utf-8"), path)
             except OSError as error:
                 raise LaunchError(f"template {path} cannot be read: {error.strerror or error}") from error
-        return manifest(job, template, self._without)
+        body = manifest(job, template, self._without)
+        parts = parted(job)[1]
+        return [body, config_map(body, parts)] if parts else [body]
 
     def _api(self, context: str) -> KubernetesApi:
         """Return the connection of a context, which is made where there is none."""
@@ -247,6 +297,19 @@ class KubernetesLauncher:
         if place not in self._pods:
             self._pods[place] = Reflector(self._api(place.context), PODS, place.namespace, labels=JOB_LABEL)
         return self._pods[place]
+
+
+def _made(api: KubernetesApi, namespace: str, bodies: Sequence[dict[str, Any]]) -> str:
+    """Make a Job, and what goes with it, which its pod waits for; returns the id of both."""
+    made = api.create(JOBS, bodies[0], namespace)
+    name, uid = made["metadata"]["name"], made["metadata"]["uid"]
+    try:
+        for one in bodies[1:]:
+            api.create(CONFIG_MAPS, of_owner(one, made), namespace)
+    except KubernetesError:
+        api.delete(JOBS, name, namespace, uid=uid)
+        raise
+    return f"{namespace}/{name}/{uid}"
 
 
 def _taken_back(api: KubernetesApi, namespace: str, label: str) -> str:

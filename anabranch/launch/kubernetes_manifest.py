@@ -3,13 +3,15 @@
     script (variables, `cd`, the command) --an annotation of the pod--> a variable --> sh
 
 An annotation comes to a variable of the container literally, on each server and without a volume: arguments and plain
-values of variables would have their `$(NAME)` and `$$` replaced by Kubernetes. There is no second object that could be
-missing, or be left behind.
+values of variables would have their `$(NAME)` and `$$` replaced by Kubernetes. So there is no second object that could
+be missing; but for files that are too large for a variable. These lie in a ConfigMap that the Job owns.
 """
 
 from __future__ import annotations
 
 import math
+from copy import deepcopy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from anabranch.core import pod_job
@@ -22,7 +24,7 @@ from anabranch.launch import script
 from anabranch.launch.kubernetes_options import Options, options, toleration
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from anabranch.core.launching import Job
 
@@ -45,6 +47,7 @@ def manifest(job: Job, template: Mapping[str, Any], without: Collection[str] = (
     Raises:
         LaunchError: the job asks for what a pod cannot be, or has no image; says what to do.
     """
+    job, parts = parted(job)
     text = script.script(job, ())
     if len(text.encode()) > pod_job.LONGEST + 15_000:
         raise LaunchError(f"the script of job {job.name!r} has {len(text.encode()):,} bytes: no variable can hold it")
@@ -62,9 +65,57 @@ def manifest(job: Job, template: Mapping[str, Any], without: Collection[str] = (
     meta: dict[str, Any] = {"name": dns_name(job.name, JOB), "labels": labels, "annotations": dict(STAYS)}
     if asked.namespace:
         meta["namespace"] = asked.namespace
+    if parts:
+        flow["envFrom"] = [*flow.get("envFrom", ()), {"configMapRef": {"name": meta["name"]}}]
     # No podFailurePolicy: with it a dead node's pod is waited for, for ever. Retries are the flow's own.
     spec = {"backoffLimit": 0, "ttlSecondsAfterFinished": int(asked.ttl), "template": pod}
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": spec}
+
+
+def parted(job: Job) -> tuple[Job, dict[str, str]]:
+    """Return the job without a parcel that its script cannot hold, and that parcel's parts."""
+    text = job.environment.get(pod_job.VARIABLE, "")
+    if len(text) <= pod_job.LONGEST:
+        return job, {}
+    rest = {name: value for name, value in job.environment.items() if name != pod_job.VARIABLE}
+    return replace(job, environment=rest), pod_job.parts_of(text)
+
+
+def config_map(body: Mapping[str, Any], parts: Mapping[str, str]) -> dict[str, Any]:
+    """Return the ConfigMap of a Job with the parts of its parcel: its pod waits for it."""
+    meta = {name: body["metadata"][name] for name in ("name", "namespace", "labels") if name in body["metadata"]}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": dict(parts)}
+
+
+def of_owner(one: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an object that goes with a Job that has been made."""
+    meta = made["metadata"]
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": meta["name"], "uid": meta["uid"]}
+    return {**one, "metadata": {**one["metadata"], "ownerReferences": [owner]}}
+
+
+def again(bodies: Sequence[Mapping[str, Any]], uid: str, after: str) -> list[dict[str, Any]]:
+    """Return a job's objects for another pod, that goes on with its run.
+
+    Args:
+        uid: of the Job that it follows. The name is made of it, so that two programs do not make two.
+        after: the incarnation that had the run.
+    """
+    found = [deepcopy(dict(one)) for one in bodies]
+    job = found[0]
+    name = dns_name(f"{job['metadata']['name']}-{uid[:8]}", JOB)
+    label = label_value(f"{job['metadata']['labels'][JOB_LABEL]}-{uid[:8]}")
+    pod = job["spec"]["template"]
+    flow = next(one for one in pod["spec"]["containers"] if one["name"] == CONTAINER)
+    for source in flow.get("envFrom", ()):
+        if source.get("configMapRef", {}).get("name") == job["metadata"]["name"]:
+            source["configMapRef"]["name"] = name
+    flow["env"].append({"name": pod_job.AFTER, "value": after})
+    for one in (*found, pod):
+        one["metadata"]["labels"][JOB_LABEL] = label
+    for one in found:
+        one["metadata"]["name"] = name
+    return found
 
 
 def _labels(job: Job, asked: Options) -> dict[str, str]:
@@ -108,7 +159,8 @@ def _variables() -> list[dict[str, Any]]:
     paths = {
         "ANABRANCH_SCRIPT": f"metadata.annotations['{_SCRIPT}']", pod_job.POD_NAME: "metadata.name",
         pod_job.POD_NAMESPACE: "metadata.namespace", pod_job.POD_UID: "metadata.uid",
-        pod_job.NODE: "spec.nodeName", "ANABRANCH_JOB_UID": "metadata.labels['controller-uid']",
+        pod_job.NODE: "spec.nodeName", pod_job.JOB_NAME: "metadata.labels['job-name']",
+        pod_job.JOB_UID: "metadata.labels['controller-uid']",
     }  # fmt: skip
     return [{"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in paths.items()]
 
@@ -174,7 +226,19 @@ def _yaml() -> Any:
     return yaml
 
 
-def as_text(body: Mapping[str, Any]) -> str:
+def of_text(text: str, path: str) -> list[dict[str, Any]]:
+    """Return the objects of a text that `as_text` has made. Raises LaunchError for another."""
+    yaml = _yaml()
+    try:
+        found = [one for one in yaml.safe_load_all(text) if one]
+    except yaml.YAMLError as error:
+        raise LaunchError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not found or any(not isinstance(one, dict) or "metadata" not in one for one in found):
+        raise LaunchError(f"{path} is not the manifest of a job")
+    return found
+
+
+def as_text(*bodies: Mapping[str, Any]) -> str:
     """Return a manifest as YAML; texts of several lines as such."""
     yaml = _yaml()
 
@@ -186,5 +250,5 @@ def as_text(body: Mapping[str, Any]) -> str:
         return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
 
     Dumper.add_representer(str, lines)
-    told: str = yaml.dump(dict(body), Dumper=Dumper, sort_keys=False, width=1000)
+    told: str = yaml.dump_all([dict(one) for one in bodies], Dumper=Dumper, sort_keys=False, width=1000)
     return told

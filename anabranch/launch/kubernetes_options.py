@@ -35,6 +35,7 @@ class Options:
         user: number under which the pod runs; "": that of the image.
         template: path of a file with a pod, on which the job's is built.
         ttl: seconds after its end at which the cluster deletes the Job.
+        twice: "allowed": the flow may run twice, on a server that replaces pods, where nothing else can refuse that.
     """
 
     image: str = ""
@@ -50,6 +51,7 @@ class Options:
     user: str = ""
     template: str = ""
     ttl: str = "604800"
+    twice: str = ""
 
 
 KNOWN = tuple(one.name.replace("_", "-") for one in fields(Options))
@@ -83,6 +85,8 @@ def _check(found: Options) -> None:
     for name, value in (("ttl", found.ttl), ("user", found.user or "0")):
         if not value.isdigit():
             raise LaunchError(f"option {name} must be 0 or more, got {value!r}")
+    if found.twice not in ("", "allowed"):
+        raise LaunchError(f"option twice can be 'allowed' alone, got {found.twice!r}")
     for one in found.env:
         if not _VARIABLE.fullmatch(one.partition("=")[0]) or "=" not in one:
             raise LaunchError(f"option env must be NAME=VALUE, got {one!r}")

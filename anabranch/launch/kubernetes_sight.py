@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch.batch.exits import exit_reason
 from anabranch.core.launching import Phase, Sight
+from anabranch.core.pod_job import LEFT, REPLACED
 from anabranch.kubernetes import reasons
 from anabranch.kubernetes.reasons import Kind
 
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 HOPELESS_AFTER = 180.0  # seconds for what may pass: a registry that is away, a secret that comes late
 _HOPELESS = {Kind.IMAGE, Kind.SETTINGS, Kind.COMMAND, Kind.VOLUME}
 _AT_ONCE = ("InvalidImageName", "ErrImageNeverPull")
+_TAKEN = (Kind.NODE, Kind.INTERRUPTED, Kind.LOST)
+_LEAVING = {
+    LEFT: "its driver was told to end, and has left the run to be gone on with",
+    REPLACED: "its pod was deleted, or lost with its node, and the one in its place does not run the flow twice",
+}
 
 
 def of_pods(pods: Sequence[Object], events: Sequence[Object], now: float) -> Sight:
@@ -32,7 +38,8 @@ def of_pods(pods: Sequence[Object], events: Sequence[Object], now: float) -> Sig
         return Sight(Phase.ENDED, "", 0, restarts=restarts)
     if over or found.kind is Kind.LOST:
         code = _signal(found.code)
-        return Sight(Phase.ENDED, _where(newest, _words(found, code)), code, restarts=restarts)
+        gone = taken(found, newest)
+        return Sight(Phase.ENDED, _where(newest, _words(found, code)), code, restarts=restarts, taken=gone)
     if phase == "Running":
         going = "it is told to end" if newest["metadata"].get("deletionTimestamp") else found.text
         return Sight(Phase.RUNNING, going, restarts=restarts)
@@ -49,8 +56,18 @@ def of_job(job: Object | None, name: str, events: Sequence[Object], now: float) 
     if found.kind is Kind.FINE:
         return Sight(Phase.ENDED, "", 0)
     if found.kind is Kind.LOST:
-        return Sight(Phase.GONE, found.text)
+        return Sight(Phase.GONE, found.text, taken=True)
     return Sight(Phase.PENDING, found.text)
+
+
+def taken(found: Reason, pod: Object) -> bool:
+    """Return whether the cluster took a pod away that is over.
+
+    A pod that was deleted counts: a drain of its node deletes it as a person does, and older servers do not say which.
+    A person ends a run by deleting its Job.
+    """
+    deleted = bool(pod["metadata"].get("deletionTimestamp")) and found.code != 0
+    return found.kind in _TAKEN or found.code in _LEAVING or deleted
 
 
 def lingers(pod: Object) -> bool:
@@ -75,6 +92,8 @@ def _words(found: Reason, code: int | None) -> str:
     """Return the reason; that of a plain end as all launchers say it."""
     if found.kind not in (Kind.EXIT, Kind.COMMAND, Kind.FINE) or code is None:
         return found.text
+    if code in _LEAVING:
+        return _LEAVING[code]
     if code == -9:
         return f"{exit_reason(code)}: for memory, by its node, or by its deletion; the node does not say"
     extra = found.text.partition(": ")[2] if found.kind is Kind.COMMAND and code not in (126, 127) else ""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 WORKER = "anabranch.worker.run:run_chunk"
 LOCAL_CLUSTER = "anabranch.clusters.local:LocalCluster"
 NAMED_CLUSTER = "anabranch.clusters.named:NamedCluster"
+NAMED_RAY = "anabranch.clusters.kubernetes.attached_ray:AttachedRay"
 
 
 def resolve(entry: str | RunChunk | None) -> RunChunk:
@@ -43,6 +44,11 @@ def named_cluster(name: str) -> ElasticCluster:
     """Find a cluster that runs by itself; raises RunnerError where there is none, VersionMismatch."""
     found: ElasticCluster = _load(NAMED_CLUSTER, "clusters by name")(name)
     return found
+
+
+def named_ray(name: str) -> Any:
+    """Find a Ray of pods by its RayCluster's name, see `RayOnKubernetes.attach`; raises RunnerError."""
+    return _load(NAMED_RAY, "Ray by name")(name)
 
 
 def _load(reference: str, what: str) -> Any:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import yaml
@@ -21,90 +18,12 @@ from anabranch.kubernetes.resources import JOBS, PODS, Resource
 from anabranch.kubernetes.transport import Transport
 from anabranch.launch import script
 from anabranch.launch.kubernetes import KubernetesLauncher
-from tests.integration.commands import REPOSITORY, alone
+from tests.integration.kubernetes_runs import ASKED, DEADLINE, api, followed, home, run, shown, submitted
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+__all__ = ["api", "home"]
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(180)]
-MAIN = [sys.executable, "-P", "-m", "anabranch"]
-DEADLINE = 100.0
-QUOTAS = Resource("resourcequotas", "", "v1", "ResourceQuota")
-FLOWS = """
-import os
-from anabranch import flow, task
-
-@task
-def square(x):
-    return x * x
-
-@flow(log_prints=True)
-def squares(n: int = 5):
-    print("sum", sum(square.map(range(n)).results()))
-
-@flow
-def wrong():
-    raise ValueError("no good")
-
-@flow(log_prints=True, runner="thread")
-def gated(gate: str):
-    with open(gate + ".starts", "a") as file:
-        file.write("x\\n")
-    print("before the gate")
-    print("through the gate", open(gate).read())
-"""
-
-
-@pytest.fixture
-def home(kubernetes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    home = alone(tmp_path, monkeypatch)
-    (tmp_path / "flows.py").write_text(FLOWS)
-    os.mkfifo(tmp_path / "gate")
-    return home
-
-
-@pytest.fixture
-def api(home: Path) -> Iterator[KubernetesApi]:
-    with KubernetesApi() as api:
-        yield api
-
-
 NIGHT = pytest.mark.nightly("a hundred pods")
-# Pods of the bed are processes: the image is any, and this checkout is theirs as well.
-ASKED = ("--image", "any", f"--option=env=PYTHONPATH={REPOSITORY}")
-
-
-def run(*args: str, code: int | None = 0) -> str:
-    done = subprocess.run([*MAIN, *args], capture_output=True, text=True, timeout=DEADLINE)
-    if code is not None:
-        assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
-def submitted(*args: str) -> str:
-    """Submit a run; returns its name."""
-    found = re.search(r"^run (\S+) is submitted", run("submit", "kubernetes", *args, *ASKED), re.MULTILINE)
-    assert found
-    return found[1]
-
-
-def shown(name: str, words: str) -> str:
-    """What `run show` says of a run, once these words are in it."""
-    until = time.monotonic() + DEADLINE
-    while words not in (text := run("run", "show", name)):
-        assert time.monotonic() < until, text
-        time.sleep(0.3)
-    return text
-
-
-@contextmanager
-def followed(name: str) -> Iterator[subprocess.Popen[str]]:
-    """Follow the lines of a run by a program, which is ended whatever fails."""
-    with subprocess.Popen([*MAIN, "run", "logs", "-f", name], stdout=subprocess.PIPE, text=True) as follow:
-        try:
-            yield follow
-        finally:
-            follow.kill()
+QUOTAS = Resource("resourcequotas", "", "v1", "ResourceQuota")
 
 
 # -- a run, from its begin to its end ---------------------------------------------------------------
@@ -114,7 +33,9 @@ def test_a_run_is_waited_for_and_its_state_and_log_come_back(home: Path) -> None
     text = run("submit", "kubernetes", "flows.py:squares", "-p", "n=7", *ASKED, "--wait")
     name = re.search(r"^run (\S+) is submitted: kubernetes job place", text, re.MULTILINE)[1]  # type: ignore[index]
     assert f"run {name} ended as Completed" in text
-    assert "its record is the pod's own: state and log come back here" in text
+    said = "the run's record is the pod's own: state and log come back here"
+    assert 0 <= text.index(said) < text.index(f"run {name} is submitted")
+    assert "cannot be resumed, and is not started again" in text
     assert "parameters  n=7" in run("run", "show", name)
     assert "sum 91" in run("run", "logs", name)
     folder = next((home / "jobs").glob(f"squares-{name}-*"))
@@ -228,36 +149,12 @@ def test_a_cluster_that_does_not_answer_is_told(home: Path, server: str, token: 
 
 def test_a_file_that_is_too_large_to_travel_says_what_to_do(home: Path, tmp_path: Path) -> None:
     with open(tmp_path / "flows.py", "a") as file:
-        file.write(f"DATA = {os.urandom(150_000).hex()!r}\n")
-    assert "put the file into the image (--in-image=" in run(
-        "submit", "kubernetes", "flows.py:squares", *ASKED, code=1
-    )
+        file.write(f"DATA = {os.urandom(900_000).hex()!r}\n")
+    told = run("submit", "kubernetes", "flows.py:squares", *ASKED, code=1)
+    assert "at most 1,000,000 can travel (the largest files: flows.py): put the code into the image" in told
 
 
-# -- shared records: a pod that takes the place of another ------------------------------------------
-
-
-def test_a_pod_that_takes_the_place_of_another_is_refused_by_the_runs_token(
-    home: Path, api: KubernetesApi, tmp_path: Path
-) -> None:
-    """This server makes a new pod for one that is deleted, in spite of backoffLimit 0."""
-    gate = tmp_path / "gate"
-    name = submitted("flows.py:gated", "-p", f"gate={gate}", f"--option=env=ANABRANCH_HOME={home}")
-    shown(name, "state       Running")
-    first = api.objects(PODS)[0]["metadata"]["name"]
-    api.delete(PODS, first)
-    with Reflector(api, PODS) as pods:
-        second = pods.wait(lambda found: failed_but(first, found), DEADLINE)
-    assert second
-    log = api.text(PODS, second, "log", {})
-    assert f"flow run '{name}' was begun by another pod of its Job" in log
-    assert Path(f"{gate}.starts").read_text() == "x\n"
-    shown(name, "state       Suspended: Its job was ended by the batch system (SIGTERM).")
-
-
-def failed_but(first: str, pods: list[dict[str, Any]]) -> str | None:
-    others = [pod for pod in pods if pod["metadata"]["name"] != first and pod["status"].get("phase") == "Failed"]
-    return others[0]["metadata"]["name"] if others else None
+# -- shared records ---------------------------------------------------------------------------------
 
 
 @pytest.mark.postgres
@@ -267,7 +164,7 @@ def test_with_a_record_that_both_reach_the_pod_writes_the_run_itself(
     monkeypatch.setenv("ANABRANCH_RECORDS", postgres_address)
     text = run("submit", "kubernetes", "flows.py:squares", "-p", "n=7", *ASKED, "--wait")
     name = re.search(r"^run (\S+) is submitted", text, re.MULTILINE)[1]  # type: ignore[index]
-    assert "its record is the pod's own" not in text
+    assert "record is the pod's own" not in text
     assert re.search(r"square +map +7", run("run", "show", name))
     assert "sum 91" in run("run", "logs", name)
 

@@ -14,9 +14,12 @@ pytest.importorskip("kr8s")
 import yaml
 
 from anabranch.core.errors import KubernetesError
+from anabranch.core.launching import Phase, Reference
 from anabranch.kubernetes.api import KubernetesApi
 from anabranch.kubernetes.reflector import Reflector
 from anabranch.kubernetes.resources import JOBS
+from anabranch.launch.kubernetes import KubernetesLauncher
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -163,6 +166,49 @@ def test_an_expired_version_is_listed_anew_with_its_deletions(player: Player, ho
         assert seen(reflector, b="3", c="4")
         assert reflector.wait(lambda _: len(player.asked) == 4 or None, DEADLINE)
     assert [query.get("resourceVersion") for query in player.asked] == [None, "5", None, "90"]
+
+
+def test_a_hundred_jobs_are_seen_by_one_watch_through_its_ends(player: Player, tmp_path: Path) -> None:
+    """However often they are looked at, there are as many requests as the server makes necessary."""
+    some = [flow_pod(number, 300 + number, "Succeeded") for number in range(50)]
+    rest = [flow_pod(number, 600 + number, "Succeeded") for number in range(50, 100)]
+    player.acts = [
+        listing(*[flow_pod(number, number, "Running") for number in range(100)], version=200),
+        watch(player, *[("MODIFIED", one) for one in some]),  # and the server closes it
+        refusing(410),
+        listing(*some, *rest, version=900),
+        watch(player, then="silence"),
+    ]
+    server = yaml.safe_load((tmp_path / "kubeconfig").read_text())["clusters"][0]["cluster"]["server"]
+    references = [
+        Reference("kubernetes", f"lab/job-{number}/uid-{number}", f"job-{number}", str(tmp_path), f"c {server}")
+        for number in range(100)
+    ]
+    launcher, looks = KubernetesLauncher(), 0
+    try:
+
+        def over() -> bool:
+            nonlocal looks
+            looks += 1
+            return {one.phase for one in launcher.look(references).values()} == {Phase.ENDED}
+
+        until(over, seconds=DEADLINE)
+        until(lambda: over() and looks >= 50)
+        assert len(player.asked) == len(player.acts), player.asked
+        assert sum("watch" in query for query in player.asked) == 3
+    finally:
+        launcher.close()
+
+
+def flow_pod(number: int, version: int, phase: str) -> dict[str, Any]:
+    meta = {"name": f"job-{number}-x", "uid": f"pod-{number}", "resourceVersion": str(version)}
+    owner = [{"kind": "Job", "name": f"job-{number}", "uid": f"uid-{number}", "controller": True}]
+    state = {"running": {}} if phase == "Running" else {"terminated": {"exitCode": 0}}
+    return {
+        "metadata": {**meta, "ownerReferences": owner, "creationTimestamp": "2026-11-29T12:00:00Z"},
+        "spec": {"containers": [{"name": "flow"}], "restartPolicy": "Never"},
+        "status": {"phase": phase, "containerStatuses": [{"name": "flow", "state": state}]},
+    }
 
 
 def test_a_version_that_stays_expired_is_no_hot_loop(player: Player) -> None:

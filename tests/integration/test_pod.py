@@ -12,7 +12,7 @@ import pytest
 
 from anabranch.core import states
 from anabranch.core.job_file import OWN, JobFile
-from anabranch.core.pod_job import Parcel, end_of
+from anabranch.core.pod_job import REPLACED, Parcel, end_of
 from anabranch.core.runs import JOB, FlowRunRow
 from anabranch.records.sqlite import SqliteRecords
 
@@ -33,8 +33,9 @@ def survey(n: int):
         raise ValueError("no good")
 """
 PARCEL = Parcel(
-    JobFile(ID, "brisk-otter", "survey", "", "kubernetes", "survey-1", record=OWN), ("n=5",), "survey.py:survey", FLOW,
-    "thread", "Python 3.99.1, anabranch 9",
+    JobFile(ID, "brisk-otter", "survey", "", "kubernetes", "survey-1", record=OWN), ("n=5",), "survey.py:survey",
+    {"survey.py": FLOW},
+    None, "thread", "Python 3.99.1, anabranch 9",
 )  # fmt: skip
 
 
@@ -72,9 +73,9 @@ def test_a_flow_that_fails_exits_with_1_and_tells_its_reason(call: Call) -> None
 @pytest.mark.parametrize(
     ("parcel", "message"),
     [
-        (PARCEL._replace(source="", place="/no/such.py:survey"), "no file '/no/such.py'"),
-        (PARCEL._replace(source="", place="no_such_module:survey"), "no_such_module"),
-        (PARCEL._replace(source="import no_such_package\n" + FLOW), "no_such_package"),
+        (PARCEL._replace(files={}, place="/no/such.py:survey"), "no file '/no/such.py'"),
+        (PARCEL._replace(files={}, place="no_such_module:survey"), "no_such_module"),
+        (PARCEL._replace(files={"survey.py": "import no_such_package\n" + FLOW}), "no_such_package"),
         (PARCEL._replace(file=JobFile(ID, "o", "survey", "", "kubernetes", "j")), "has no run 01a22cd9-2ed5"),
     ],
 )
@@ -96,6 +97,6 @@ def test_of_two_pods_with_one_record_the_second_does_not_run(call: Call, tmp_pat
     parcel = PARCEL._replace(file=JobFile(ID, "brisk-otter", "survey", "", "kubernetes", "survey-1"))
     assert call(parcel, ANABRANCH_HOME=str(home)).returncode == 0
     second = call(parcel, "two", ANABRANCH_HOME=str(home))
-    assert second.returncode == 1
+    assert second.returncode == REPLACED
     assert "was begun by another pod of its Job" in second.stderr
     assert "n is 5" not in second.stdout + second.stderr

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import atexit
-import base64
 import json
 import logging
 import os
@@ -21,26 +20,22 @@ from typing import TYPE_CHECKING, Any, Self
 from anabranch.clusters.held import check_bounds
 from anabranch.clusters.kubernetes import pod_spec
 from anabranch.clusters.kubernetes import ray_manifests as manifests
+from anabranch.clusters.kubernetes.attached_ray import AttachedRay
 from anabranch.clusters.kubernetes.cluster import checked_name
 from anabranch.clusters.kubernetes.left_behind import LABELS, left_of, myself
 from anabranch.clusters.kubernetes.owning import owners
+from anabranch.clusters.kubernetes.ray_objects import NO_KUBERAY, RAY_CLUSTERS, head_trouble, token_of
 from anabranch.clusters.kubernetes.starting import HOPELESS, HOPELESS_SECONDS
 from anabranch.core.errors import AnabranchError, KubernetesError, RunnerError
 from anabranch.core.showing import Facts, Shown, life
 from anabranch.kubernetes import reasons
 from anabranch.kubernetes.api import KubernetesApi
-from anabranch.kubernetes.resources import EVENTS, PODS, SECRETS, Resource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 log = logging.getLogger("anabranch.clusters")
 
-RAY_CLUSTERS = Resource("rayclusters", "ray.io", "v1", "RayCluster")
-NO_KUBERAY = (
-    "KubeRay is not installed in this Kubernetes cluster: it knows no RayCluster. `helm install kuberay-operator "
-    "--repo https://ray-project.github.io/kuberay-helm kuberay-operator` does it"
-)
 LOOK_SECONDS = 0.5
 PATCHES = 10  # of bounds, while autoscaler and operator write to the same object
 
@@ -151,7 +146,7 @@ class RayOnKubernetes(Shown):
             self._uid = self._created(api, made)
             atexit.register(_closed_at_exit, weakref.ref(self))
             self._wait(api)
-            self._token = self._read_token(api)
+            self._token = token_of(api, self.name)
         except BaseException:
             self.close()
             raise
@@ -221,7 +216,7 @@ class RayOnKubernetes(Shown):
     def _wait(self, api: KubernetesApi) -> None:
         begun, since, before = time.monotonic(), time.monotonic(), reasons.Kind.STARTING
         while True:
-            found = self._look(api)
+            found = head_trouble(api, self.name)
             if found is None:
                 return
             now = time.monotonic()
@@ -234,28 +229,16 @@ class RayOnKubernetes(Shown):
                 )
             time.sleep(LOOK_SECONDS)
 
-    def _look(self, api: KubernetesApi) -> reasons.Reason | None:
-        """Return why the head is not ready; None when it is."""
-        labels = f"{manifests.CLUSTER_OF}={self.name},{manifests.TYPE_OF}=head"
-        heads = api.objects(PODS, labels=labels)
-        if not heads:
-            text = "KubeRay has made no pod for it: see whether its operator runs"
-            return reasons.Reason(reasons.Kind.STARTING, text)
-        newest = max(heads, key=reasons.created)
-        if reasons.condition(newest, "Ready").get("status") == "True":
-            return None
-        events = api.objects(EVENTS, fields=f"involvedObject.uid={newest['metadata']['uid']}")
-        return reasons.of_pod(newest, events, time.time())
+    @staticmethod
+    def attach(name: str, *, namespace: str | None = None, context: str | None = None) -> AttachedRay:
+        """Return a Ray that runs already, and is left as it is; `RayRunner(cluster="NAME")` does the same.
 
-    def _read_token(self, api: KubernetesApi) -> str:
-        try:
-            found = api.get(SECRETS, self.name)
-            return base64.b64decode(found["data"][manifests.TOKEN_KEY]).decode()
-        except (KubernetesError, KeyError) as error:
-            raise RunnerError(
-                f"the token of Ray's cluster {self.name} cannot be read ({error}): an older KubeRay makes none, and "
-                "a role needs `get secrets`"
-            ) from error
+        Where the runner is used, this program's pod becomes a node of it, without processors.
+
+        Raises:
+            RunnerError: there is none of this name, or its head is not ready.
+        """
+        return AttachedRay(name, namespace=namespace or "", context=context or "")
 
 
 def _rebind(api: KubernetesApi, name: str, minimum: int, maximum: int) -> None:

@@ -28,7 +28,7 @@ from anabranch.core.events import EngineLost, SlotsChanged
 from anabranch.core.own_runners import OwnRunner
 from anabranch.core.showing import Facts, life, resource_rows
 from anabranch.core.surroundings import Driver
-from anabranch.runners.entry import WORKER
+from anabranch.runners.entry import WORKER, named_ray
 from anabranch.runners.placing.serve_thread import TICK, ServeThread
 from anabranch.runners.ray.in_flight import InFlight
 from anabranch.runners.ray.jobs import Outgoing
@@ -54,7 +54,8 @@ class RayRunner(OwnRunner):
     Args:
         address: of a running Ray; None: the one this process uses already, that of RAY_ADDRESS, or one
             of our own on this machine.
-        cluster: an object with the `address` of a Ray (`RayOnKubernetes`, `SlurmAllocation`), which it may start then.
+        cluster: an object with the `address` of a Ray (`RayOnKubernetes`, `SlurmAllocation`), which it may start then;
+            or the name of a RayCluster that runs in Kubernetes already.
         num_cpus: how many chunks run at once, each on one processor of Ray's; None: all of the cluster's.
         run_chunk: the worker's half, as ``module:name``.
 
@@ -121,6 +122,8 @@ class RayRunner(OwnRunner):
             raise RunnerError("A RayRunner starts only once. Create a new one.")
         require()
         self._sink = sink
+        if isinstance(self._cluster, str):
+            self._cluster = named_ray(self._cluster)
         address = self._address if self._cluster is None else self._cluster.address
         link = self._link = Link(address, self._num_cpus)
         self._around = Driver(link.began)

@@ -30,5 +30,8 @@
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [create, get, list, delete]
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [create]
 {{- end }}
 {{- end }}

@@ -30,8 +30,10 @@ def all_gated(n: int, folder: str) -> list[int]:
     return gated.with_options(chunk=1).map(range(n), folder).result()
 
 
-def test_ten_thousand_items_on_a_cluster_that_leaves_nothing(api: KubernetesApi, size: dict[str, Any]) -> None:
-    """Its policy, which goes with it, chooses both kinds of pods."""
+def test_ten_thousand_items_and_a_pod_that_is_deleted_on_a_cluster_that_leaves_nothing(
+    api: KubernetesApi, size: dict[str, Any], tmp_path: Path
+) -> None:
+    """Its policy, which goes with it, chooses both kinds of pods. Of the deleted pod only what it had runs again."""
     with KubernetesCluster("shut", workers=2, network_policy=True, **size) as cluster:
         assert total.with_options(runner=DaskRunner(cluster))(10_000) == 50_005_000
         assert cluster.status()["namespace"] == api.namespace
@@ -39,6 +41,14 @@ def test_ten_thousand_items_on_a_cluster_that_leaves_nothing(api: KubernetesApi,
         assert policy["spec"]["podSelector"] == {"matchLabels": {"dask.org/cluster-name": "shut"}}
         chosen = api.objects(PODS, labels="dask.org/cluster-name=shut")
         assert {pod["metadata"]["labels"]["dask.org/component"] for pod in chosen} == {"scheduler", "worker"}
+        until(lambda: cluster.status()["workers"] == 2, "two workers")
+        done = all_gated.with_options(runner=DaskRunner(cluster)).submit(8, str(tmp_path))
+        until(lambda: {0, 1} <= begun(tmp_path).keys(), "both are in an item")
+        before = set(begun(tmp_path))
+        api.delete(PODS, workers(api)[0]["metadata"]["name"], grace=0)
+        (tmp_path / "gate").touch()
+        assert done.result() == list(range(8))
+        assert {item for item, times in begun(tmp_path).items() if times > 1} <= before
     nothing_left(api)
     until(lambda: not api.objects(NETWORK_POLICIES), "the policy has gone")
 
@@ -96,7 +106,7 @@ def test_workers_that_are_let_go_finish_what_they_run_and_hand_their_values_on(
     assert set(begun(tmp_path / "items").values()) == {1}, "no item ran again"
 
 
-@NIGHT
+@pytest.mark.nightly("that its Deployment replaces it; the rest is part of a test of the day")
 def test_a_pod_that_is_deleted_costs_only_what_it_had(api: KubernetesApi, size: dict[str, Any], tmp_path: Path) -> None:
     with KubernetesCluster(workers=2, **size) as cluster:
         until(lambda: cluster.status()["workers"] == 2, "two workers")

@@ -119,7 +119,6 @@ def test_workers_that_cannot_start_end_the_flow_with_the_reason(api: KubernetesA
         assert "no worker can start" in cluster.why()
 
 
-@NIGHT
 def test_a_kubernetes_without_the_operator_is_told(kubernetes: str, tmp_path: Path) -> None:
     said = refused({"image": "i", "home": tmp_path})
     assert "the Dask operator is not installed in this Kubernetes cluster" in said

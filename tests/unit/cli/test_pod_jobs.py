@@ -10,12 +10,13 @@ import click
 import pytest
 
 from anabranch.cli import pod, pod_jobs
+from anabranch.cli.pod_jobs import Code
 from anabranch.core import states
 from anabranch.core.errors import KubernetesError, LaunchError
 from anabranch.core.incarnations import Incarnation
 from anabranch.core.job_file import OWN, JobFile
 from anabranch.core.launching import Job, Phase, Reference, Sight
-from anabranch.core.pod_job import VARIABLE, ended_line, unpacked
+from anabranch.core.pod_job import REPLACED, VARIABLE, ended_line, unpacked
 from anabranch.core.runs import JOB, FlowRunRow
 from anabranch.entrypoints.target import target_of
 from anabranch.records.memory import MemoryRecords
@@ -69,25 +70,82 @@ def test_a_flow_travels_as_the_text_of_its_file_and_one_in_the_image_as_its_plac
 
     def packed(target: str, *options: str) -> tuple[Job, Any]:
         told, _ = pod_jobs.for_a_pod(
-            replace(job, options=(*job.options, *options)), file, target_of(target), ["n=5"], "thread"
+            replace(job, options=(*job.options, *options)), file, Code(target_of(target)), ["n=5"], "thread"
         )
         return told, unpacked(told.environment[VARIABLE])
 
     told, parcel = packed(f"{tmp_path}/survey.py:survey")
-    assert (parcel.place, parcel.source, parcel.words) == ("survey.py:survey", "print('$HOME')\n", ("n=5",))
+    assert (parcel.place, parcel.words) == ("survey.py:survey", ("n=5",))
+    assert parcel.files == {"survey.py": "print('$HOME')\n"}
     assert (parcel.file.record, parcel.runner, told.cwd) == (OWN, "thread", Path())
     assert told.environment["A"] == "1=2"
     assert "ANABRANCH_HOME" not in told.environment
     told, parcel = packed(f"{tmp_path}/survey.py:survey", "in-image=/app/survey.py")
-    assert (parcel.place, parcel.source) == ("/app/survey.py:survey", "")
+    assert (parcel.place, parcel.files) == ("/app/survey.py:survey", {})
     assert "in-image=/app/survey.py" not in told.options
     assert packed("anabranch.demo:survey")[1].place == "anabranch.demo:survey"
 
 
 def test_an_image_is_for_pods_alone() -> None:
-    assert pod_jobs.options_of("kubernetes", "i", "/f.py", ["a=b"]) == ("image=i", "in-image=/f.py", "a=b")
-    with pytest.raises(click.UsageError, match="a job of slurm has none"):
-        pod_jobs.options_of("slurm", "i", "", [])
+    assert pod_jobs.options_of("kubernetes", "i", "/f.py", "", ["a=b"]) == ("image=i", "in-image=/f.py", "a=b")
+    for given in (("i", "", ""), ("", "/f.py", ""), ("", "", "s3://b/p")):
+        with pytest.raises(click.UsageError, match="a job of slurm has none"):
+            pod_jobs.options_of("slurm", *given, [])
+    with pytest.raises(click.UsageError, match="either in the image"):
+        pod_jobs.options_of("kubernetes", "i", "/f.py", "s3://b/p", [])
+
+
+def test_code_of_a_storage_travels_as_its_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANABRANCH_HOME", str(tmp_path / "home"))
+    (tmp_path / "code" / "flows").mkdir(parents=True)
+    (tmp_path / "code" / "flows" / "survey.py").write_text("x = 1\n")
+    code = pod_jobs.code_of("flows/survey.py:survey", f"file://{tmp_path}/code", tmp_path / "home")
+    assert code.target.place.read_text() == "x = 1\n"
+    job = Job("j", ("x",), tmp_path / "f", tmp_path, options=("image=i",))
+    told, _ = pod_jobs.for_a_pod(job, JobFile("id", "n", "survey", "t", "kubernetes", "j"), code, [], None)
+    parcel = unpacked(told.environment[VARIABLE])
+    assert (parcel.place, parcel.files) == ("flows/survey.py:survey", {})
+    assert parcel.storage == {"url": f"file://{tmp_path}/code"}
+
+
+@pytest.mark.parametrize("source", ["/srv/flows", '{"image": "team:1"}', '{"gti": "https://host/r.git"}'])
+def test_a_storage_that_no_pod_reaches_is_refused(source: str, tmp_path: Path) -> None:
+    with pytest.raises(click.UsageError, match="--from"):
+        pod_jobs.code_of("survey.py", source, tmp_path)
+
+
+class Server:
+    def __init__(self, replaces: bool | KubernetesError) -> None:
+        self.replaces = replaces
+
+    def replaces_pods(self, words: Any) -> bool:
+        if isinstance(self.replaces, KubernetesError):
+            raise self.replaces
+        return self.replaces
+
+
+@pytest.mark.parametrize(
+    ("server", "record", "words", "once"),
+    [
+        (True, OWN, ("service-account=runner",), True),
+        (True, OWN, ("env=KUBECONFIG=/k",), True),
+        (True, OWN, ("twice=allowed",), False),
+        (True, "", (), False),
+        (False, OWN, (), False),
+        (KubernetesError("away"), OWN, (), False),  # the start of the job says so
+    ],
+)
+def test_a_pod_asks_before_it_begins_where_the_server_replaces_pods(
+    server: Any, record: str, words: tuple[str, ...], once: bool
+) -> None:
+    launcher: Any = Server(server)
+    assert pod_jobs.once(launcher, JobFile("i", "n", "f", "t", "kubernetes", "j", record=record), words) is once
+
+
+def test_a_pod_that_can_ask_nobody_is_not_submitted_where_the_server_replaces_pods() -> None:
+    launcher: Any = Server(True)
+    with pytest.raises(LaunchError, match=r"before 1\.26.*service-account=NAME.*twice=allowed"):
+        pod_jobs.once(launcher, JobFile("i", "n", "f", "t", "kubernetes", "j", record=OWN), ("image=i",))
 
 
 # -- ends ------------------------------------------------------------------------------------------
@@ -161,11 +219,25 @@ ROW = FlowRunRow("id", "survey", "brisk-otter", states.RUNNING, "Running", host=
 ONE, TWO = (Incarnation(f"kubernetes:{uid}") for uid in "ab")
 
 
-def test_a_pod_begins_its_own_run_and_no_other_pods() -> None:
+def test_a_pod_goes_on_with_the_run_of_the_one_that_it_follows_unless_that_is_over() -> None:
+    begun = replace(ROW, pid=7, incarnation=str(ONE))
+    for state in (states.SUSPENDED, states.CRASHED, states.RUNNING):
+        pod.refuse(replace(begun, state=state), TWO, str(ONE))
+    for state in (states.CANCELLED, states.COMPLETED, states.FAILED):
+        with pytest.raises(click.ClickException, match="nothing is left to do"):
+            pod.refuse(replace(begun, state=state), TWO, str(ONE))
+    with pytest.raises(SystemExit):  # a third pod has it: that of another program's Job
+        pod.refuse(replace(begun, incarnation="kubernetes:c.0"), TWO, str(ONE))
+
+
+def test_a_pod_begins_its_own_run_and_no_other_pods(capsys: pytest.CaptureFixture[str]) -> None:
     pod.refuse(replace(ROW, host=f"{JOB}survey-1", state=states.SCHEDULED), ONE)
     pod.refuse(replace(ROW, pid=7, incarnation=str(ONE)), ONE)
-    with pytest.raises(click.ClickException, match="was begun by another pod of its Job, on pod-1"):
-        pod.refuse(replace(ROW, pid=7, incarnation=str(ONE)), TWO)
+    begun = replace(ROW, pid=7, incarnation=str(ONE))
+    with pytest.raises(SystemExit) as caught:
+        pod.refuse(begun, TWO)
+    assert caught.value.code == REPLACED
+    assert "was begun by another pod of its Job, on pod-1" in capsys.readouterr().err
     ended = replace(ROW, host=f"{JOB}survey-1", state=states.CANCELLED, state_name="Cancelled")
     with pytest.raises(click.ClickException, match="has ended as Cancelled before its pod began it"):
         pod.refuse(ended, ONE)

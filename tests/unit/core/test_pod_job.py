@@ -12,10 +12,13 @@ from anabranch.core import states
 from anabranch.core.errors import LaunchError
 from anabranch.core.incarnations import Incarnation
 from anabranch.core.job_file import JobFile
-from anabranch.core.pod_job import Parcel, end_of, ended_line, unpacked
+from anabranch.core.pod_job import VARIABLE, Parcel, end_of, ended_line, parts_of, taken_from, unpacked
 
 FILE = JobFile("id", "brisk-otter", "survey", "/home/me/survey.py", "kubernetes", "survey-1", asked={"walltime": 60.0})
-PARCEL = Parcel(FILE, ("n=5", 'text={"a": "$HOME"}'), "survey.py:survey", "x = 'ä'\n" * 50, "thread", "Python 3.11.7")
+PARCEL = Parcel(
+    FILE, ("n=5", 'text={"a": "$HOME"}'), "survey.py:survey", {"survey.py": "x = 'ä'\n" * 50}, None, "thread",
+    "Python 3.11.7", once=True,
+)  # fmt: skip
 
 
 def test_a_parcel_is_one_line_that_no_shell_and_no_server_changes() -> None:
@@ -24,12 +27,24 @@ def test_a_parcel_is_one_line_that_no_shell_and_no_server_changes() -> None:
     assert unpacked(text) == PARCEL
 
 
-def test_a_source_of_some_hundred_kilobytes_travels_and_one_that_is_larger_says_what_to_do() -> None:
-    code = "".join(f"def step_{n}(x):\n    return x + {n}\n\n" for n in range(9000))
-    assert len(code) > 300_000
-    assert unpacked(PARCEL._replace(source=code).packed()).source == code
-    with pytest.raises(LaunchError, match="at most 110,000 can travel: put the file into the image"):
-        PARCEL._replace(source=os.urandom(100_000).hex()).packed()
+def test_files_of_a_megabyte_travel_and_more_says_which_are_large_and_what_to_do() -> None:
+    code = "".join(f"def step_{n}(x):\n    return x + {n}\n\n" for n in range(90_000))
+    assert len(code) > 3_000_000
+    files = {"survey.py": code, "rivers/gauges.py": os.urandom(100_000).hex()}
+    assert unpacked(PARCEL._replace(files=files).packed()).files == files
+    large = PARCEL._replace(files={**files, "rivers/data.py": os.urandom(800_000).hex()})
+    with pytest.raises(LaunchError, match=r"at most 1,000,000 can travel \(the largest files: survey.py, rivers/data"):
+        large.packed()
+
+
+def test_a_line_that_no_variable_holds_comes_in_parts_and_none_of_them_stays() -> None:
+    text = PARCEL._replace(files={"survey.py": os.urandom(500_000).hex()}).packed()
+    parts = parts_of(text)
+    assert len(parts) > 5
+    assert max(map(len, parts.values())) < 131_072 - len("ANABRANCH_POD_JOB_99=") - 1
+    for environ in ({"PATH": "/bin", **dict(reversed(parts.items()))}, {"PATH": "/bin", VARIABLE: text}):
+        assert taken_from(environ) == text
+        assert environ == {"PATH": "/bin"}
 
 
 EMPTY = base64.b64encode(zlib.compress(b"{}")).decode()

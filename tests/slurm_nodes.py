@@ -173,7 +173,7 @@ def slurm_servers(slurm_bed: dict[str, str]) -> Iterator[SlurmNodes]:
 
 @pytest.fixture(scope="module")
 def slurm_site(slurm_bed: dict[str, str]) -> Iterator[SlurmNodes]:
-    """Three nodes of 32 processors and 64 GB in Slurm's eyes, with a partition `short`: a campus as the pages have it."""
+    """Three nodes of 32 processors and 64 GB in Slurm's eyes, as a campus has them; one partition is `short`."""
     with started(slurm_bed, cpus=32, memory=64_000) as nodes:
         yield nodes
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 NOT_RUN: dict[str, dict[str, int]] = {
     "README.md": {"installs": 1, "make test runs this test": 1},
     "CONTRIBUTING.md": {"make test runs this test": 1},
-    "docs/clusters.md": {"needs a cluster that runs already": 1, "needs Slurm": 2, "needs Kubernetes": 2, "needs ssh to a login node": 1},
+    "docs/clusters.md": {
+        "needs a cluster that runs already": 1, "needs Slurm": 2, "needs Kubernetes": 2, "needs ssh to a login node": 1,
+    },
     "docs/first_steps.md": {"installs": 1},
     "docs/howto/measure.md": {"needs a cluster that runs already": 1, "needs Prefect": 1},
     "docs/howto/schedule.md": {"runs until Ctrl-C": 2},

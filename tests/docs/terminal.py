@@ -4,7 +4,7 @@
     $ anabranch run show brisk-otter         the run that was submitted here takes the place of that name
     $ tail -f study-*.log                    # once it runs; until Ctrl-C
 
-Where there is Slurm, a look is typed again until it shows what the page shows, and so is a command `once it runs` until it
+Where there is Slurm, a look is typed again until it shows what the page shows, and a command `once it runs` until it
 does not fail. One `until Ctrl-C` is ended when none of the reader's jobs is left.
 """
 

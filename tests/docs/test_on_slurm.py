@@ -20,16 +20,18 @@ import pytest
 
 from tests.docs.blocks import ROOT, blocks, pages
 from tests.docs.not_run import NOT_RUN
+from tests.docs.terminal import learned, named
 from tests.waiting import until
 
 if TYPE_CHECKING:
     from tests.slurm_nodes import SlurmNodes
 
-pytestmark = [pytest.mark.dask, pytest.mark.slurm, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 NEEDS = "needs Slurm"
 PAGES = [page for page, reasons in NOT_RUN.items() if NEEDS in reasons]
 TEN_MINUTES = 600.0
 FIRST = re.compile(r"\n## First job in ten minutes\n.*?(?=\n## )", re.DOTALL)
+CANCELS = re.compile(r"^\$ .*\banabranch run cancel ", re.MULTILINE)
 JOBS_LOG = 4000  # characters of it, for a message
 
 
@@ -85,12 +87,12 @@ def reader(slurm_site: SlurmNodes, slurm: str, tmp_path: Path) -> Reader:
 @pytest.mark.parametrize(
     "page", [pytest.param(page, marks=pytest.mark.sampled(len(PAGES), "jobs that start Python")) for page in PAGES]
 )
+@pytest.mark.dask
 def test_a_page_is_typed_on_slurm(page: str, reader: Reader) -> None:
     reader.uses_this_python()
     counts = reader.plays(page, NEEDS)
     until(lambda: not reader.says("squeue", "--me", "-h"), lambda: reader.says("squeue", "--me"), seconds=120)
-    cancelled = (ROOT / page).read_text(encoding="utf-8").count("$ anabranch run cancel ")
-    cancelled += (ROOT / page).read_text(encoding="utf-8").count("$ ~/ab/bin/anabranch run cancel ")
+    cancelled = len(CANCELS.findall((ROOT / page).read_text(encoding="utf-8")))
     states = sorted(reader.runs().values())
     assert counts["command"] > 0
     assert states == sorted(["Cancelled"] * cancelled + ["Completed"] * (len(states) - cancelled)), reader.logs()
@@ -101,6 +103,14 @@ def test_each_block_for_slurm_is_of_a_kind_that_is_typed() -> None:
     marked = [(page, block) for page in pages() for block in blocks((ROOT / page).read_text()) if block.reason == NEEDS]
     assert {page for page, _ in marked} == set(PAGES)
     assert [f"{page}:{block.line}" for page, block in marked if not block.runs] == []
+
+
+def test_names_that_a_page_shows_of_a_run_are_those_of_the_run_that_was_submitted() -> None:
+    shown = ["run brisk-otter is submitted: slurm job 4711"]
+    names = learned(shown, "warning: no --time\nrun keen-newt is submitted: slurm job 9, on Dask\n")
+    assert names == {"brisk-otter": "keen-newt", "4711": "9"}
+    assert named("show brisk-otter: job 4711, not 47110", names) == "show keen-newt: job 9, not 47110"
+    assert learned(["a table"], "run keen-newt is submitted: slurm job 9") == {}
 
 
 @pytest.mark.nightly("it installs all packages from an index, as a new user does")

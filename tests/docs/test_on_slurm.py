@@ -26,7 +26,7 @@ from tests.waiting import until
 if TYPE_CHECKING:
     from tests.slurm_nodes import SlurmNodes
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1500)
 NEEDS = "needs Slurm"
 PAGES = [page for page, reasons in NOT_RUN.items() if NEEDS in reasons]
 TEN_MINUTES = 600.0
@@ -60,7 +60,7 @@ class Reader:
             env={**self.env, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
-            timeout=800,
+            timeout=1300,
         )
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{self.logs()}"
         counts: dict[str, int] = json.loads(done.stdout.splitlines()[-1])

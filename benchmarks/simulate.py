@@ -25,18 +25,21 @@ if TYPE_CHECKING:
 
 CPU_US, BYTES = 3.0, 16.0
 ENGINE_MESSAGE = 0.0005  # seconds: an engine's scheduler takes a millisecond for a chunk, there and back
-BARS: tuple[tuple[str, dict[str, Any], float | None], ...] = (
+BARS: tuple[tuple[str, dict[str, Any], float], ...] = (
     ("sigma 0.8", {}, 0.05),
     ("sigma 0.8, in an allocation of an hour", {"walltime": 3600.0}, 0.05),
     ("sigma 0.8, a node lost", {"lost": 0.01}, 0.08),
     ("sigma 0.8, 10 % join late, 1 % slow", {"late": 0.1, "slow": 0.01}, 0.05),
-    ("sigma 1.5, in any order", {"sigma": 1.5}, None),  # no dispatcher that does not know durations can do it
+    ("sigma 1.5, in any order", {"sigma": 1.5}, 0.05),
     ("sigma 1.5, longest first", {"sigma": 1.5, "longest_first": True}, 0.05),
     ("sigma 1.5, longest first, a node lost", {"sigma": 1.5, "longest_first": True, "lost": 0.01}, 0.08),
 )
 COLUMNS = (
-    "| what | idle above the bound | bar | of a free dispatcher | CPU an item | bytes an item | messages/s | step |"
+    "| what | idle above the bound | bar | of a free dispatcher | CPU an item | bytes an item | messages/s | step "
+    "| verdict |"
 )
+RULE = "|---" * 9 + "|"
+PASS, BEYOND = "pass", "MISS: idle, as that of a free dispatcher"  # no dispatcher without foresight does better
 KNEE_WORKERS = (100, 300, 1_000, 3_000, 10_000)
 KNEE_MEANS = (0.01, 0.1, 1.0, 10.0)
 KNEE_EACH = 100  # items a worker
@@ -58,31 +61,46 @@ def main(argv: Sequence[str]) -> int:
     if what == "knee":
         return knee(given)
     if what == "one":
-        print(COLUMNS, "|---" * 8 + "|", line("one", simulate(Setup(**given), free=free), None), sep="\n")
+        print(COLUMNS, RULE, line("one", simulate(Setup(**given), free=free), None), sep="\n")
         return 0
     return bars(given)
 
 
 def bars(given: dict[str, Any]) -> int:
     """Print the table of the bars; `given` may make it smaller."""
-    print(COLUMNS, "|---" * 8 + "|", sep="\n")
+    print(COLUMNS, RULE, sep="\n")
     missed = []
     for name, changes, bar in BARS:
-        found = simulate(Setup(**{**given, **changes}), free=bar is None or not changes)
+        found = simulate(Setup(**{**given, **changes}), free=changes in ({}, {"sigma": 1.5}))
         print(line(name, found, bar), flush=True)
-        if (bar is not None and found.idle > bar) or found.cpu_us > CPU_US or found.bytes_an_item > BYTES:
+        if verdict(found, bar) not in (PASS, BEYOND):
             missed.append(name)
     if missed:
         print(f"missed: {'; '.join(missed)} (idle as above, {CPU_US:g} us, {BYTES:g} bytes)", file=sys.stderr)
     return int(bool(missed))
 
 
+def verdict(found: Figures, bar: float) -> str:
+    """Say whether a simulation holds the bars, and which it misses."""
+    missed = []
+    if found.cpu_us > CPU_US:
+        missed.append("CPU")
+    if found.bytes_an_item > BYTES:
+        missed.append("bytes")
+    if found.idle >= bar:
+        if not missed and found.free and found.idle_free >= bar:
+            return BEYOND
+        missed.append("idle")
+    return f"MISS: {', '.join(missed)}" if missed else PASS
+
+
 def line(name: str, found: Figures, bar: float | None) -> str:
-    """Return a row of the table."""
+    """Return a row of the table; without a bar there is no verdict."""
     free = f"{found.idle_free:.1%}" if found.free else "-"
     cells = (
-        name, f"{found.idle:.1%}", f"< {bar:.0%}" if bar else "-", free, f"{found.cpu_us:.2f} us",
+        name, f"{found.idle:.1%}", "-" if bar is None else f"< {bar:.0%}", free, f"{found.cpu_us:.2f} us",
         f"{found.bytes_an_item:.1f}", f"{found.messages:,.0f}", f"{found.longest_step * 1e3:.0f} ms",
+        "-" if bar is None else verdict(found, bar),
     )  # fmt: skip
     return f"| {' | '.join(cells)} |"
 

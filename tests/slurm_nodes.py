@@ -38,11 +38,15 @@ PATIENCE = 120.0  # seconds, for a node that starts or fails
 class SlurmNodes:
     """The servers of a Slurm with several nodes.
 
+    Args:
+        cpus: processors of each node, in Slurm's eyes.
+        memory: MiB of each.
+
     Attributes:
         conf: the path of slurm.conf.
     """
 
-    def __init__(self, folder: Path, pattern: str) -> None:
+    def __init__(self, folder: Path, pattern: str, *, cpus: int = 2, memory: int = 4000) -> None:
         self.folder = folder
         self.conf = folder / "slurm.conf"
         self._servers: dict[str, subprocess.Popen[bytes]] = {}
@@ -53,8 +57,8 @@ class SlurmNodes:
         for name in ("StateSaveLocation", "SlurmctldPidFile", "JobCompLoc"):
             kept = re.sub(rf"^{name}={re.escape(old[1])}", f"{name}={folder}", kept, flags=re.M)
         nodes = [
-            f"NodeName={name} NodeHostname={socket.gethostname()} NodeAddr=127.0.0.{n} Port={base + n} CPUs=2 "
-            f"Gres=gpu:2 RealMemory=4000 State=UNKNOWN\n"
+            f"NodeName={name} NodeHostname={socket.gethostname()} NodeAddr=127.0.0.{n} Port={base + n} CPUs={cpus} "
+            f"Gres=gpu:2 RealMemory={memory} State=UNKNOWN\n"
             for n, name in enumerate(NAMES, 1)
         ]
         self.conf.write_text(
@@ -63,6 +67,7 @@ class SlurmNodes:
             f"{''.join(nodes)}"
             "PartitionName=main Nodes=ALL Default=YES PriorityTier=1 GraceTime=300 State=UP\n"
             "PartitionName=urgent Nodes=ALL PriorityTier=10 PreemptMode=OFF State=UP\n"
+            "PartitionName=short Nodes=ALL PriorityTier=1 State=UP\n"
         )
         (folder / "gres.conf").write_text("Name=gpu File=/dev/null\nName=gpu File=/dev/zero\n")
         (folder / "state").mkdir()
@@ -145,18 +150,32 @@ class SlurmNodes:
                     os.kill(pid, signal.SIGKILL)
 
 
-@pytest.fixture(scope="module")
-def slurm_servers(slurm_bed: dict[str, str]) -> Iterator[SlurmNodes]:
+@contextlib.contextmanager
+def started(slurm_bed: dict[str, str], **size: int) -> Iterator[SlurmNodes]:
+    """Servers with nodes of this size, which end with the block."""
     if os.environ.get("SLURM_CONF"):
         pytest.skip("SLURM_CONF names a cluster, whose nodes no test kills")
     folder = Path(tempfile.mkdtemp(prefix="anabranch-nodes-"))
-    nodes = SlurmNodes(folder, Path(slurm_bed["SLURM_CONF"]).read_text())
+    nodes = SlurmNodes(folder, Path(slurm_bed["SLURM_CONF"]).read_text(), **size)
     try:
         nodes.start()
         yield nodes
     finally:
         nodes.close()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def slurm_servers(slurm_bed: dict[str, str]) -> Iterator[SlurmNodes]:
+    with started(slurm_bed) as nodes:
+        yield nodes
+
+
+@pytest.fixture(scope="module")
+def slurm_site(slurm_bed: dict[str, str]) -> Iterator[SlurmNodes]:
+    """Three nodes of 32 processors and 64 GB in Slurm's eyes, as a campus has them; one partition is `short`."""
+    with started(slurm_bed, cpus=32, memory=64_000) as nodes:
+        yield nodes
 
 
 @pytest.fixture

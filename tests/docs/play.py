@@ -1,11 +1,13 @@
 """Plays a page in the current folder, as a reader would: `python -m tests.docs.play docs/first_steps.md`.
 
+Reasons behind the page's name are those of blocks that run all the same: `... docs/hpc.md "needs Slurm"`.
+
 The blocks of Python are one program, in one namespace, as the cells of a notebook; commands are typed between them.
 
 - An expression with a literal in a comment behind it has that value: `square(3)  # 9`.
 - A block whose last line says `# raises NAME` or `# raises NAME: words` raises that, and its message begins so.
 - The lines below a command are printed by it, in that order (`tests/docs/blocks.py: missing`).
-- `RUN` in a command is the name of the newest run in the record.
+- `RUN` in a command is the name of the newest run in the record; `tests/docs/terminal.py` has the rest of typing.
 """
 
 from __future__ import annotations
@@ -22,30 +24,33 @@ import sys
 import tokenize
 import types
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tests.docs.blocks import PYTHON, ROOT, SHELLS, Block, blocks, commands, first_word, missing
+from tests.docs.blocks import PYTHON, ROOT, SHELLS, Block, blocks
+from tests.docs.terminal import Terminal, Wrong
 
-PROGRAMS = {"anabranch", "pytest", "python"}
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
 RAISES = re.compile(r"# raises (\w+)(?:: (.+))?$")
 NOTHING = object()
 
 
-class Wrong(AssertionError):
-    """What a page says, and what happened."""
-
-
-def play(page: Path) -> dict[str, int]:
+def play(page: Path, although: Collection[str] = ()) -> dict[str, int]:
     """Run all blocks of a page that are to be run; returns how many ran, by kind.
+
+    Args:
+        although: reasons of blocks that are run in spite of them.
 
     Raises:
         Wrong: something did not happen as the page has it; it names page and line.
     """
     main = types.ModuleType("__main__")
     sys.modules["__main__"] = main  # without a file, as that of a notebook: pools would run the page
+    terminal = Terminal(page, slurm="needs Slurm" in although)
     found, counts = blocks(page.read_text(encoding="utf-8")), {"python": 0, "file": 0, "command": 0}
     for at, block in enumerate(found):
-        if block.reason or not block.runs:
+        if (block.reason and block.reason not in although) or not block.runs:
             continue
         if block.title:
             written(block, found[at + 1 :])
@@ -54,7 +59,7 @@ def play(page: Path) -> dict[str, int]:
             ran(block, page, main)
             counts["python"] += 1
         elif block.language in SHELLS:
-            counts["command"] += typed(block, page)
+            counts["command"] += terminal.type(block)
     return counts
 
 
@@ -114,35 +119,6 @@ def comments(text: str) -> dict[int, Any]:
     return found
 
 
-def typed(block: Block, page: Path) -> int:
-    """Type the commands of a block; returns how many there were."""
-    typed_here = commands(block)
-    for one in typed_here:
-        command = one.text
-        if first_word(command) not in PROGRAMS:
-            raise Wrong(f"{page}:{block.line}: no reason says why `{command}` is not typed here")
-        if re.search(r"\bRUN\b", command):
-            command = re.sub(r"\bRUN\b", newest(), command)
-        done = subprocess.run(
-            ["bash", "-c", command], capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL
-        )
-        printed = f"{done.stdout}{done.stderr}"
-        if done.returncode != one.code:
-            raise Wrong(f"{page}:{block.line}: `{command}` ended with {done.returncode}:\n{printed}")
-        if line := missing(one.shown, printed):
-            raise Wrong(f"{page}:{block.line}: the page shows {line!r} of `{command}`, which printed:\n{printed}")
-    if not typed_here:
-        raise Wrong(f"{page}:{block.line}: a block of a terminal without a command behind `$`")
-    return len(typed_here)
-
-
-def newest() -> str:
-    """Return the name of the newest run of a flow."""
-    told = subprocess.run(["anabranch", "runs", "--json"], capture_output=True, text=True, check=True, timeout=120)
-    runs: list[dict[str, Any]] = json.loads(told.stdout)["runs"]
-    return str(runs[0]["name"])
-
-
 if __name__ == "__main__":
     sys.path.insert(0, os.getcwd())  # modules beside the program
-    print(json.dumps(play(ROOT / sys.argv[1])))
+    print(json.dumps(play(ROOT / sys.argv[1], sys.argv[2:])))

@@ -36,6 +36,9 @@ def test_a_page_runs(page: str, tmp_path: Path) -> None:
     if not entry_points(group="pytest11", name="anabranch"):  # as installed before the plugin was there
         ours["PYTEST_PLUGINS"] = "anabranch.integrations.pytest_plugin"
     (tmp_path / "page").mkdir()
+    (tmp_path / "reader").mkdir()
+    (tmp_path / "reader" / "ab").symlink_to(Path(sys.executable).parent.parent)  # where the pages for clusters install
+    ours["HOME"] = str(tmp_path / "reader")
     done = subprocess.run(
         [sys.executable, "-m", "tests.docs.play", page],
         cwd=tmp_path / "page",

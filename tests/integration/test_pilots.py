@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import shlex
 import subprocess
 import sys
 import time
@@ -23,19 +21,28 @@ pytestmark = [pytest.mark.slurm, pytest.mark.dask, pytest.mark.timeout(300)]
 REPOSITORY = Path(__file__).resolve().parents[2]
 MAIN = [sys.executable, "-P", "-m", "anabranch"]
 DEADLINE = 200.0
-PAGE = REPOSITORY / "docs" / "hpc.md"
 N = 12
-# A pilot's way to its first item, but for the driver: two programs, one after the other, that import all of it.
-BARE = "import time; import anabranch.cli.pilots, anabranch.clusters.joining, anabranch.clusters.dask_parts"
+JOINED = 5.0  # seconds from the begin of a pilot's job to its first item
 FLOWS = """
 import os
 import time
 from anabranch import flow, task
 
+def spent():
+    # Processor seconds of this process and of those that it comes from, up to Slurm's own.
+    found, pid = 0.0, os.getpid()
+    while True:
+        with open(f"/proc/{pid}/stat") as file:
+            name, _, rest = file.read().rpartition(")")
+        if "(slurm" in name:
+            return found
+        words = rest.split()
+        pid, found = int(words[1]), found + (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
 @task
 def item(x, folder):
     with open(f"{folder}/began", "a") as file:
-        file.write(f"{x} {os.environ.get('SLURM_ARRAY_TASK_ID', 0)} {time.time()}\\n")
+        file.write(f"{x} {os.environ.get('SLURM_ARRAY_TASK_ID', 0)} {time.time()} {spent()}\\n")
     waits = True
     while waits:
         time.sleep(0.02)
@@ -74,20 +81,20 @@ class Place:
     def log(self, job: str) -> str:
         return (self.home / "jobs" / job / "log").read_text()
 
-    def began(self) -> list[tuple[int, int, float]]:
-        """Items with the pilot that each began on, and when; 0: the first job."""
+    def began(self) -> list[tuple[int, int, float, float]]:
+        """Items with the pilot that each began on, 0 for the first job; when; and what its way there had cost."""
         try:
             lines = (self.folder / "began").read_text().splitlines()
         except FileNotFoundError:
             return []
-        return [(int(x), int(pilot), float(at)) for x, pilot, at in (line.split() for line in lines)]
+        return [(int(x), int(pilot), float(at), float(cost)) for x, pilot, at, cost in (line.split() for line in lines)]
 
     def open(self) -> None:
         (self.folder / "go").touch()
 
     def on(self, *pilots: int) -> Callable[[], bool]:
         """Whether items have begun on all of these."""
-        return lambda: {pilot for _, pilot, _ in self.began()} >= set(pilots)
+        return lambda: {pilot for _, pilot, *_ in self.began()} >= set(pilots)
 
 
 @pytest.fixture
@@ -148,14 +155,6 @@ def completed(place: Place, job: str, n: int = N) -> None:
     assert {x for x, *_ in place.began()} == set(range(n))
 
 
-def bare_seconds() -> float:
-    """How long a program takes here that imports what a pilot does; twice, as the pilot and its worker."""
-    begun = time.monotonic()
-    for _ in range(2):
-        subprocess.run([sys.executable, "-P", "-c", BARE], check=True)
-    return time.monotonic() - begun
-
-
 def test_a_pilot_that_joins_late_gets_work_and_one_that_waits_is_cancelled(place: Place) -> None:
     note = f"date +%s.%N > {place.folder}/start-${{SLURM_ARRAY_TASK_ID:-0}}"
     job = place.submit("--option=--hold", "--prologue", note)
@@ -165,8 +164,10 @@ def test_a_pilot_that_joins_late_gets_work_and_one_that_waits_is_cancelled(place
     assert "pilots      1 of 3 are there" in text
     slurm_says("scontrol", "release", f"{one(f'{job}-pilots')}_2")
     until(place.on(0, 2), lambda: place.log(job))
-    late = next(at for _, pilot, at in place.began() if pilot == 2) - float((place.folder / "start-2").read_text())
-    assert late < max(5.0, 3 * bare_seconds()), late
+    at, cost = next((at, cost) for _, pilot, at, cost in place.began() if pilot == 2)
+    late = at - float((place.folder / "start-2").read_text())
+    print(f"a pilot's first item after {late:.1f} s, of which {cost:.1f} s are of a processor")
+    assert cost < JOINED, "processor time: programs beside this one do not count; unit/clusters has what it waits"
     assert "2 of 3 are there" in told("run", "show", "shared")
     place.open()
     completed(place, job)
@@ -202,7 +203,7 @@ def test_a_later_start_of_the_driver_finds_its_pilots(place: Place, end: str) ->
     # Not at once: a node refuses a job that is started again within the second of its end; Slurm waits two minutes.
     slurm_says("scontrol", "update", f"JobId={first}", "StartTime=now+4")
     before = len(place.began())
-    until(lambda: {pilot for _, pilot, _ in place.began()[before:]} >= {1, 2}, lambda: place.log(job))
+    until(lambda: {pilot for _, pilot, *_ in place.began()[before:]} >= {1, 2}, lambda: place.log(job))
     place.open()
     completed(place, job)
     assert place.log(job).count("pilot 2 (job") >= 2
@@ -257,12 +258,12 @@ def test_a_pilot_leaves_before_its_walltime_and_another_takes_its_place(place: P
     slurm_says("scontrol", "release", f"{array}_1")
     until(place.on(0, 1), lambda: place.log(job))
     until(lambda: "leaves: its walltime is near" in place.log(job))
-    [first] = [x for x, pilot, _ in place.began() if pilot == 1]
+    [first] = [x for x, pilot, *_ in place.began() if pilot == 1]
     (place.folder / f"go-{first}").touch()
     until(lambda: "pilot 1: asked for anew" in place.log(job), lambda: place.log(job))
     [other] = [id for id, state in states(f"{job}-pilots").items() if state == "PENDING"]
     slurm_says("scontrol", "release", other)  # the script says --hold
-    until(lambda: [pilot for _, pilot, _ in place.began()].count(1) == 2, lambda: place.log(job))
+    until(lambda: [pilot for _, pilot, *_ in place.began()].count(1) == 2, lambda: place.log(job))
     place.open()
     completed(place, job)
     assert len(place.began()) == N
@@ -302,18 +303,3 @@ def test_a_dry_run_shows_both_scripts(place: Place) -> None:
     assert any(line.endswith(" --join") for line in second.splitlines())  # a warning follows
     assert "--runner dask" in first
     assert not place.home.exists()
-
-
-@pytest.mark.nightly("eight jobs; by day others have three")
-def test_what_users_of_submitit_write_now(place: Place) -> None:
-    """Program and command are the page's. The bed has room for four of the jobs: the others are cancelled."""
-    section = PAGE.read_text(encoding="utf-8").partition("\n## What you wrote, what you write now\n")[2]
-    _, program = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
-    [line] = re.findall(r"^\$ anabranch (submit .*--pilots.*)$", section, re.MULTILINE)
-    (place.folder / "scan.py").write_text(program)
-    here = subprocess.run([sys.executable, "scan.py"], capture_output=True, text=True, check=True).stdout
-    run(*shlex.split(line), "--wait", "--name", "scanned")
-    job = next((place.home / "jobs").glob("scanned-*")).name
-    assert here.splitlines()[-1].startswith("best: ")
-    assert here.splitlines()[-1] in place.log(job).splitlines()
-    until(lambda: not live(f"{job}-pilots"), lambda: states(f"{job}-pilots"))

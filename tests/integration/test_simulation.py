@@ -6,7 +6,7 @@ import numpy
 import pytest
 
 from benchmarks import simulate as program
-from benchmarks.simulation.figures import simulate
+from benchmarks.simulation.figures import Figures, simulate
 from benchmarks.simulation.setup import US, Node, Setup, bound_of, free_of
 
 MANY = Setup(workers=2_000, items=60_000)
@@ -42,6 +42,47 @@ def test_longest_first_meets_the_bound_that_no_blind_order_can() -> None:
     told = simulate(Setup(workers=500, items=40_000, sigma=1.5, longest_first=True))
     assert blind.idle == pytest.approx(blind.idle_free, abs=0.03)
     assert told.idle < 0.01
+
+
+# As 10,000 workers and 10 million items, in small: each worker has a thousand seconds of work, in chunks of 40 s.
+SMALL = {"workers": 100, "items": 50_000, "mean": 2.0, "node": 1, "chunk_seconds": 40.0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "bar"),
+    [
+        ({"sigma": 0.8}, 0.05),
+        ({"sigma": 1.5, "longest_first": True}, 0.05),
+        ({"sigma": 0.8, "lost": 0.01}, 0.08),
+        ({"sigma": 1.5, "lost": 0.01, "longest_first": True}, 0.08),
+    ],
+)
+def test_the_bars_of_idle_workers_hold_in_a_small_size(changes: dict[str, float], bar: float) -> None:
+    """By the virtual clock alone: no machine is too slow for it."""
+    found = simulate(Setup(**SMALL, **changes))  # type: ignore[arg-type]
+    assert found.completed == SMALL["items"]
+    assert (found.lost > 0) == ("lost" in changes)
+    assert found.idle < bar
+
+
+@pytest.mark.parametrize(
+    ("figures", "told"),
+    [
+        ({}, "pass"),
+        ({"makespan": 105.0}, "MISS: idle"),
+        ({"makespan": 105.0, "free": 104.0}, "MISS: idle"),
+        ({"makespan": 130.0, "free": 130.0}, program.BEYOND),
+        ({"makespan": 130.0, "free": 130.0, "cpu": 3.1e-3}, "MISS: CPU, idle"),
+        ({"cpu": 3.1e-3}, "MISS: CPU"),
+        ({"grown": 16_001}, "MISS: bytes"),
+    ],
+)
+def test_a_row_says_whether_the_bars_hold(figures: dict[str, float], told: str) -> None:
+    held = {"items": 1_000, "makespan": 104.9, "bound": 100.0, "free": 0.0, "cpu": 3e-3, "grown": 16_000}
+    nothing = dict.fromkeys(("completed", "longest_step", "simulator", "sent", "reports", "lost", "again", "busy"), 0)
+    found = Figures(**{**held, **nothing, **figures})  # type: ignore[arg-type]
+    assert program.verdict(found, 0.05) == told
+    assert program.line("it", found, 0.05).endswith(f"| {told} |")
 
 
 def test_values_that_lay_on_a_lost_node_are_made_again() -> None:

@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.pilot.conftest import ROOT, mine, until
+from tests.slurm_requests import questions
 
 if TYPE_CHECKING:
     from tests.integration.pilot.conftest import Jobs
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
 N = 2000
-MANY = 100_000
+SOME, MANY = 10_000, 100_000
+NIGHT = pytest.mark.nightly("100,000 items; by day a tenth of them")
+EITHER = pytest.mark.sampled(2, "a job that starts twice; another engine each day")
 TWO_SETS = ["--ntasks=2", "--cpus-per-task=2"]
 DASK = pytest.param("dask", marks=pytest.mark.nightly("a job that starts twice; by day on processes"))
 RAY = pytest.param("ray", marks=pytest.mark.nightly("Ray takes twice as long to start; by day on the others"))
@@ -187,24 +190,39 @@ def test_a_later_start_of_the_job_goes_on_with_its_run(jobs: Jobs, runner: str) 
     assert again == [], jobs.log(job)
 
 
-@pytest.mark.nightly("100,000 items: a job that starts twice on each engine")
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("runner", ["dask", pytest.param("ray", marks=pytest.mark.ray)])
-def test_of_many_items_none_is_repeated_after_a_requeue_at_half(jobs: Jobs, runner: str) -> None:
+@pytest.mark.parametrize(
+    ("runner", "n"),
+    [
+        pytest.param("dask", SOME, marks=[pytest.mark.dask, EITHER]),
+        pytest.param("ray", SOME, marks=[pytest.mark.ray, EITHER]),
+        pytest.param("dask", MANY, marks=[pytest.mark.dask, NIGHT]),
+        pytest.param("ray", MANY, marks=[pytest.mark.ray, NIGHT]),
+    ],
+)
+def test_of_many_items_none_is_repeated_after_a_requeue_at_half(jobs: Jobs, runner: str, n: int) -> None:
     """Slurm tells every process of the job of its end: workers that ended by that would take finished items along."""
     folder = jobs.folder / "counted"
     folder.mkdir()
-    words = ["-p", f"n={MANY}", "-p", f"folder={folder}", "-p", f"out={jobs.folder}/out", "--runner", runner]
+    words = ["-p", f"n={n}", "-p", f"folder={folder}", "-p", f"out={jobs.folder}/out", "--runner", runner]
+    before, began = questions(), time.monotonic()
     job = jobs.submit(jobs.pilot("counting", *words), *TWO_SETS, "--requeue")
-    until(lambda: sum(file.stat().st_size for file in folder.iterdir()) >= 4 * MANY // 2, jobs.log, job)
+    until(lambda: sum(file.stat().st_size for file in folder.iterdir()) >= 4 * n // 2, jobs.log, job)
+    asked, took = questions() - before, time.monotonic() - began
     requeue(jobs, job)
+    before, began = questions(), time.monotonic()
+    until(lambda: (jobs.folder / "out").exists(), jobs.log, job)
+    asked, took = asked + questions() - before, took + time.monotonic() - began
     jobs.completed(job)
-    assert (jobs.folder / "out").read_text() == str(3 * sum(range(MANY)))
+    print(f"{n} items on {runner}, requeued at half: {took:.0f} s, {asked} questions to Slurm")
+    assert (jobs.folder / "out").read_text() == str(sum([3 * x for x in range(n)]))
     times = {start: items_of(folder, start) for start in "01"}
-    assert MANY // 2 <= len(times["0"]) < MANY, jobs.log(job)
-    assert sorted({*times["0"], *times["1"]}) == list(range(MANY))
+    assert n // 2 <= len(times["0"]) < n, jobs.log(job)
+    assert sorted({*times["0"], *times["1"]}) == list(range(n))
     again = [x for x, count in Counter([*times["0"], *times["1"]]).items() if count > 1]
     assert len(again) == 0, jobs.log(job)
+    assert len([file for file in jobs.left() if (jobs.folder / file).is_file()]) < 20
+    assert asked <= 2  # each start asks once for the end of its job; two a minute are allowed, however long it takes
 
 
 def items_of(folder: Path, start: str) -> list[int]:

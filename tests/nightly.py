@@ -6,6 +6,7 @@ A test that costs much more than it is likely to find between two nights has a m
 - `@pytest.mark.sampled(n, "why")` leaves out all but one in `n` of its cases by day, and each day keeps other ones.
 
 The sample is a function of the date, so that all runs of one day are alike; `--day` repeats another day's.
+Each file has a first day of its own: files of one dear test each do not all come on the same day.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import datetime
 from collections import Counter
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 import pytest
 
@@ -54,15 +56,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def left_out(items: Sequence[pytest.Item], day: int) -> list[pytest.Item]:
     """The cases of sampled tests that are not in this day's sample.
 
-    The cases of a file are counted together: tests of one case each then have their days one after another.
+    The cases of a file are counted together: tests of one case each then have their days one after another. Those
+    that are marked nightly have no turn, else a day's turn could fall on them alone.
     """
     seen: Counter[tuple[Path, int]] = Counter()
     out = []
     for item in items:
         mark = item.get_closest_marker("sampled")
-        if mark is not None:
+        if mark is not None and item.get_closest_marker("nightly") is None:
             series = (item.path, mark.args[0])
-            if (seen[series] + day) % mark.args[0]:
+            if (seen[series] + crc32(item.path.name.encode()) + day) % mark.args[0]:
                 out.append(item)
             seen[series] += 1
     return out

@@ -25,10 +25,11 @@ ROOT = TESTS.parent
 IMPORT = re.compile(r"^\s*(?:>>> )?(?:from (anabranch[\w.]*) import (\w+)|import (anabranch[\w.]+))", re.MULTILINE)
 
 
-def case(n: int, one_in: int | None, file: str = "test_a.py", nightly: bool = False) -> Any:
-    marks = {"nightly": pytest.mark.nightly("why").mark} if nightly else {}
+def case(n: int, one_in: int | None, file: str = "test_a.py", **kind: bool) -> Any:
+    """A case; `nightly`, `whole`: as its marks say."""
+    marks = {"nightly": pytest.mark.nightly("why").mark} if kind.pop("nightly", False) else {}
     if one_in is not None:
-        marks["sampled"] = pytest.mark.sampled(one_in, "why").mark
+        marks["sampled"] = pytest.mark.sampled(one_in, "why", **kind).mark
     return SimpleNamespace(name=n, path=Path(file), get_closest_marker=marks.get)
 
 
@@ -61,6 +62,11 @@ def test_files_of_one_case_come_on_different_days() -> None:
 def test_what_waits_for_the_night_has_no_turn_by_day() -> None:
     cases = [case(n, 2, nightly=n % 2 == 0) for n in range(4)]
     assert [len(by_day(cases, day) & {1, 3}) for day in (0, 1)] == [1, 1]
+
+
+def test_a_file_that_is_sampled_as_a_whole_has_all_its_cases_on_one_day() -> None:
+    cases = [case(n, 3, whole=True) for n in range(5)]
+    assert sorted(len(by_day(cases, day)) for day in range(3)) == [0, 0, 5]
 
 
 def test_both_engines_have_some_of_each_sample() -> None:

@@ -15,7 +15,7 @@ from tests.faults.ending import Program, program
 if TYPE_CHECKING:
     from pathlib import Path
 
-
+pytestmark = pytest.mark.sampled(4, "programs in allocations that end")
 CLI = (sys.executable, "-c", "from anabranch.cli import main; main()")
 MANY = 12  # allocations
 LONGER = 1.4  # each than the one before: a slow machine gets little done in a short one

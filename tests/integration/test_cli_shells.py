@@ -26,6 +26,7 @@ from tests.integration.commands import MAIN, alone, run
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.sampled(4, "Pythons and shells for each")
 ROWS = [FlowRunRow(f"{n:04}-id", "etl", f"newt-{n}", states.FAILED, "Failed", created=n, ended=9.0) for n in range(300)]
 
 
@@ -114,7 +115,6 @@ def test_names_of_a_service_that_is_elsewhere_or_not_there_are_none(
     assert not (home / "absent.db").exists()
 
 
-@pytest.mark.sampled(3, "Pythons and shells for each")
 def test_completion_is_quick_and_loads_no_engine(home: Path) -> None:
     code = """
 import os, sys
@@ -139,7 +139,6 @@ finally:
     assert min(took) < 0.25, "seconds of a processor, of which Python's own start takes a part"
 
 
-@pytest.mark.sampled(3, "Pythons and shells for each")
 @pytest.mark.skipif(not shutil.which("bash"), reason="there is no bash here")
 def test_bash_completes_with_the_script(home: Path, program: str) -> None:
     script = """
@@ -160,7 +159,6 @@ def test_each_shell_gets_its_script(home: Path) -> None:
     assert "bash, zsh" in run("completion", "csh", code=2).stderr.replace("'", "")
 
 
-@pytest.mark.sampled(3, "Pythons and shells for each")
 def test_a_reader_that_has_enough_ends_the_command_silently(home: Path, program: str) -> None:
     for words in ("runs --limit 300", "runs --limit 300 --json", "--help", "version"):
         piped = f"set -o pipefail; ( {program} {words}; echo code $? >&2 ) | head -1 >/dev/null"

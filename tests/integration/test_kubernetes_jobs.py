@@ -26,7 +26,7 @@ from tests.integration.commands import REPOSITORY, alone
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(180), pytest.mark.sampled(4, "pods for each")]
 MAIN = [sys.executable, "-P", "-m", "anabranch"]
 DEADLINE = 100.0
 QUOTAS = Resource("resourcequotas", "", "v1", "ResourceQuota")

@@ -20,7 +20,7 @@ from tests.integration.clusters.conftest import until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(200), pytest.mark.sampled(2, "a cluster of pods")]
 
 DEFINITIONS = Resource(
     "customresourcedefinitions", "apiextensions.k8s.io", "v1", "CustomResourceDefinition", namespaced=False

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.dask,
     pytest.mark.timeout(180),
-    pytest.mark.sampled(4, "a cluster of the file's own", whole=True),
+    pytest.mark.sampled(7, "a cluster of the file's own", whole=True),
 ]
 
 WAIT = 100.0

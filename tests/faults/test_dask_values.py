@@ -25,7 +25,7 @@ pa = pytest.importorskip("pyarrow")
 pytestmark = [
     pytest.mark.dask,
     pytest.mark.timeout(180),
-    pytest.mark.sampled(3, "a cluster of the file's own", whole=True),
+    pytest.mark.sampled(7, "a cluster of the file's own", whole=True),
 ]
 
 WAIT = 100.0

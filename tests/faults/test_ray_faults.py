@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.ray,
     pytest.mark.timeout(180),
-    pytest.mark.sampled(4, "a Ray that each of them kills workers of"),
+    pytest.mark.sampled(6, "a Ray that each of them kills workers of"),
 ]
 
 WAIT = 50.0

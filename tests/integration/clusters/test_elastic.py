@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.dask,
     pytest.mark.timeout(300),
-    pytest.mark.sampled(5, "a cluster whose jobs come and go for each"),
+    pytest.mark.sampled(7, "a cluster whose jobs come and go for each"),
 ]
 
 AT_NIGHT = pytest.mark.nightly("the same decisions; by day with jobs of this machine")

@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.ray,
     pytest.mark.timeout(180),
     pytest.mark.usefixtures("on_ray"),
-    pytest.mark.sampled(3, "a Ray of the file's own", whole=True),
+    pytest.mark.sampled(5, "a Ray of the file's own", whole=True),
 ]
 
 WAIT = 60.0

@@ -3,9 +3,11 @@
 A test that costs much more than it is likely to find between two nights has a mark:
 
 - `@pytest.mark.nightly("why")` leaves it out by day;
-- `@pytest.mark.sampled(n, "why")` leaves out all but one in `n` of its cases by day, and each day keeps other ones.
+- `@pytest.mark.sampled(n, "why")` leaves out all but one in `n` of its cases by day, and each day keeps other ones;
+  with `whole=True` all cases of a file have one day in `n` together, for files whose cases share what is dear.
 
 The sample is a function of the date, so that all runs of one day are alike; `--day` repeats another day's.
+Each file has a first day of its own: files of one dear test each do not all come on the same day.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import datetime
 from collections import Counter
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 import pytest
 
@@ -22,7 +25,8 @@ if TYPE_CHECKING:
 
 MARKS = (
     "nightly(why): left out by `make test`, run by `make test-all`",
-    "sampled(n, why): `make test` runs one in n of its cases, another one each day; `make test-all` runs all",
+    "sampled(n, why, whole=False): `make test` runs one in n of its cases, another one each day, or with `whole` all "
+    "cases of a file on one day in n; `make test-all` runs all",
 )
 
 
@@ -54,15 +58,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def left_out(items: Sequence[pytest.Item], day: int) -> list[pytest.Item]:
     """The cases of sampled tests that are not in this day's sample.
 
-    The cases of a file are counted together: tests of one case each then have their days one after another.
+    The cases of a file are counted together: tests of one case each then have their days one after another. Those
+    that are marked nightly have no turn, else a day's turn could fall on them alone. Cases of a file that are sampled
+    as a whole have one turn together.
     """
     seen: Counter[tuple[Path, int]] = Counter()
     out = []
     for item in items:
         mark = item.get_closest_marker("sampled")
-        if mark is not None:
+        if mark is not None and item.get_closest_marker("nightly") is None:
             series = (item.path, mark.args[0])
-            if (seen[series] + day) % mark.args[0]:
+            if (seen[series] + crc32(item.path.name.encode()) + day) % mark.args[0]:
                 out.append(item)
-            seen[series] += 1
+            seen[series] += not mark.kwargs.get("whole", False)
     return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
@@ -14,6 +15,8 @@ from anabranch.server.waiting import Waiting
 from anabranch.server.world import World
 
 if TYPE_CHECKING:
+    from starlette.routing import BaseRoute
+
     from anabranch.core.access import Keys
     from anabranch.core.contracts import Clock
     from anabranch.records.service.direct import DirectService
@@ -45,8 +48,19 @@ def make_app(
         redirect_slashes=False, separate_input_output_schemas=False,
     )  # fmt: skip
     app.router.route_class = guard.Guarded
+    app.router.routes.extend(_routes(place))
     app.state.world = World(service, keys, Waiting(service.faces), service.pool_of, records, clock)
     app.state.gate = guard.Gate(keys, always=not here_only)
+    problems.install(app)
+    app.add_middleware(Doorway, version=version, here_only=here_only, hosts=hosts, place=place)
+    return app
+
+
+@cache
+def _routes(place: str) -> tuple[BaseRoute, ...]:
+    """The routes under a path, made once: they know no application, and their schemas take a fifth of a second."""
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, separate_input_output_schemas=False)
+    app.router.route_class = guard.Guarded
     for routes in (noun.ROUTES for noun in NOUNS):
         for one in routes.declared:
             path = f"{place}{one.path}"
@@ -55,6 +69,4 @@ def make_app(
                 tags=[routes.noun], **one.options,
             )  # fmt: skip
     guard.check(app.routes)
-    problems.install(app)
-    app.add_middleware(Doorway, version=version, here_only=here_only, hosts=hosts, place=place)
-    return app
+    return tuple(app.routes)

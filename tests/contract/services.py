@@ -30,12 +30,13 @@ if TYPE_CHECKING:
     from anabranch.core.service import Service
 
 NOW = 1_800_000_000.0
+BOTH = pytest.mark.sampled(5, "each of the two alone tries all of it by day")
 KINDS: list[Any] = [
     "memory",
     "sqlite",
     pytest.param("postgres", marks=pytest.mark.postgres),
     "http",
-    pytest.param("http over postgres", marks=pytest.mark.postgres),
+    pytest.param("http over postgres", marks=[pytest.mark.postgres, BOTH]),
 ]
 
 

@@ -205,6 +205,7 @@ def test_slots_are_freed_by_hand(store: LimitStore) -> None:
     assert held(store) == {}
 
 
+@pytest.mark.sampled(3, "many threads at once")
 def test_never_more_than_the_limit_however_many_ask_at_once(store: LimitStore) -> None:
     lock, now, most = threading.Lock(), [0], [0]
     failed: list[BaseException] = []
@@ -361,6 +362,7 @@ def spread(store: LimitStore, time: TwoClocks, count: int, seconds: float, step:
     return found
 
 
+@pytest.mark.sampled(3, "it measures a pace")
 def test_starts_keep_their_pace_over_all_programs(store: LimitStore, time: TwoClocks) -> None:
     store.set(Limit("api", rate=20.0))
     found = spread(store, time, 2, 5.0)

@@ -16,7 +16,7 @@ from tests.contract.tasks import WAIT, add_one, marked
 if TYPE_CHECKING:
     from tests.contract.conftest import Bench, Gate
 
-pytestmark = pytest.mark.usefixtures("own_runner")
+pytestmark = [pytest.mark.usefixtures("own_runner"), pytest.mark.sampled(7, "a runner of its own for each")]
 
 # -- taking work back ------------------------------------------------------------------------------
 

@@ -159,6 +159,7 @@ class Walk:
         pytest.fail(f"still open: {[(one.run, one.state, one.reason) for one in service.orders.all()][:5]}")
 
 
+@pytest.mark.sampled(5, "four hundred steps, each of which is checked")
 def test_slots_are_exact_and_no_order_is_lost(place: Place) -> None:
     seed = random.randrange(10**6)
     print(f"seed {seed}")

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from anabranch.agents.words import Event, Instruction, Key
     from anabranch.core.service import Service
 
+pytestmark = pytest.mark.sampled(4, "a service is saved and restored for each")
 __all__ = ["place", "service"]
 
 _SCHEMA = Path(anabranch.records.__file__).parent / "schema"

@@ -183,6 +183,7 @@ def test_a_lock_says_nothing_of_the_value(store: ResultStore) -> None:
     assert not store.lock("key", "b", 10)
 
 
+@pytest.mark.sampled(4, "each store's threads race for seconds")
 @pytest.mark.parametrize("before", ["free", "lapsed"])
 def test_threads_race_for_locks(store: ResultStore, clock: Clock, before: str) -> None:
     keys = [f"key{n}" for n in range(50)]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.timeout(180), pytest.mark.sampled(7, "each has agents and drivers of its own")]
 EFFECTS = ["effect 0", "at the gate 0"]
 EVERYWHERE = pytest.mark.parametrize(
     "orders", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True

@@ -17,7 +17,7 @@ from tests.waiting import WAIT, until
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.timeout(400), pytest.mark.sampled(3, "a server, and drivers, under connections that are cut")]
 QUICK = {**SOON, "answer": 2.0}
 WAYS = ("/ingest ", "/agents/beat ", "/runs ")
 

@@ -63,23 +63,26 @@ def check(runner: Any, folder: Path) -> None:
     assert outcome(runner, folder / "b", "raise die raise", retries=1) == ("Failed", 3)
 
 
+@pytest.mark.sampled(3, "each kills a dozen workers")
 def test_crashes_spend_no_retries_of_the_users(runner: ProcessRunner, tmp_path: Path) -> None:
     check(runner, tmp_path)
     assert outcome(runner, tmp_path / "c", "die die raise raise", retries=2) == ("Completed", 5)
 
 
+@pytest.mark.sampled(3, "each kills a dozen workers")
 def test_nor_do_they_before_a_time_out(runner: ProcessRunner, tmp_path: Path) -> None:
     assert outcome(runner, tmp_path / "a", "die hang", retries=1, timeout_seconds=0.5) == ("Completed", 3)
     assert outcome(runner, tmp_path / "b", "die hang hang", retries=1, timeout_seconds=0.5) == ("TimedOut", 3)
 
 
+@pytest.mark.sampled(3, "each kills a dozen workers")
 def test_retries_spend_no_crash_retries(runner: ProcessRunner, tmp_path: Path) -> None:
     acts = "raise die raise die"
     assert outcome(runner, tmp_path / "a", acts, retries=2, crash_retries=3) == ("Completed", 5)
     assert outcome(runner, tmp_path / "b", f"{acts} die", retries=2, crash_retries=3) == ("Crashed", 5)
 
 
-@pytest.mark.sampled(2, "an engine of its own")
+@pytest.mark.sampled(3, "each kills a dozen workers")
 @pytest.mark.dask
 @pytest.mark.timeout(180)
 def test_on_dask(tmp_path: Path) -> None:
@@ -87,7 +90,7 @@ def test_on_dask(tmp_path: Path) -> None:
         check(dask, tmp_path)
 
 
-@pytest.mark.sampled(2, "an engine of its own")
+@pytest.mark.sampled(3, "each kills a dozen workers")
 @pytest.mark.ray
 @pytest.mark.timeout(180)
 def test_on_ray(tmp_path: Path) -> None:

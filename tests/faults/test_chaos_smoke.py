@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ELSEWHERE = [pytest.mark.nightly("rounds on Dask and Ray take minutes"), pytest.mark.timeout(300)]
 
 
-@pytest.mark.sampled(2, "a round of each runner will do by day")
+@pytest.mark.sampled(4, "a round a day")
 @pytest.mark.parametrize(
     ("kind", "seed"),
     [
@@ -44,6 +44,7 @@ def test_a_round(kind: str, seed: int) -> None:
     assert round.done
 
 
+@pytest.mark.sampled(3, "a server, its agents and their drivers")
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     "seed", [1100, pytest.param(1101, marks=[pytest.mark.postgres, pytest.mark.nightly("by day one on a file")])]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.timeout(400), pytest.mark.sampled(3, "each has a server of its own")]
 OURS, TWO_OLDER, TOO_OLD, NEWER = "1.5.0", "1.3.7", "1.2.9", "2.0.0"
 TOLD = "this server has version 1.5.0 and serves clients that are at most two minors older"
 

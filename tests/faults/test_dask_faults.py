@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from anabranch.session import Session
 
-pytestmark = pytest.mark.dask
+pytestmark = [pytest.mark.dask, pytest.mark.sampled(7, "a cluster of the file's own", whole=True)]
 
 WAIT = 30.0
 MIB = 1 << 20

@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = [pytest.mark.dask, pytest.mark.timeout(180)]
+pytestmark = [
+    pytest.mark.dask,
+    pytest.mark.timeout(180),
+    pytest.mark.sampled(7, "a cluster of the file's own", whole=True),
+]
 
 WAIT = 100.0
 MIB = 1 << 20

@@ -13,7 +13,7 @@ from anabranch import DaskRunner, flow, task
 if TYPE_CHECKING:
     from anabranch.session import Session
 
-pytestmark = [pytest.mark.dask, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.dask, pytest.mark.timeout(180), pytest.mark.sampled(7, "a cluster of its own")]
 
 WAIT = 100.0
 MIB = 1 << 20

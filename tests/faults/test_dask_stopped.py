@@ -17,7 +17,7 @@ from tests.faults.workers import running, until
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = [pytest.mark.dask, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.dask, pytest.mark.timeout(180), pytest.mark.sampled(7, "a cluster of its own")]
 
 WAIT = 60.0
 

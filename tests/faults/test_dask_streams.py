@@ -10,7 +10,7 @@ import pytest
 from anabranch import DaskRunner, flow, task
 from tests.faults.workers import until, until_values_are_told
 
-pytestmark = pytest.mark.dask
+pytestmark = [pytest.mark.dask, pytest.mark.sampled(7, "a cluster for each")]
 
 WAIT = 60.0
 MIB = 1 << 20

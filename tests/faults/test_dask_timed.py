@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.dask
+pytestmark = [pytest.mark.dask, pytest.mark.sampled(7, "a cluster of the file's own", whole=True)]
 
 WAIT = 60.0
 MIB = 1 << 20

@@ -22,7 +22,11 @@ np = pytest.importorskip("numpy")
 pd = pytest.importorskip("pandas")
 pa = pytest.importorskip("pyarrow")
 
-pytestmark = [pytest.mark.dask, pytest.mark.timeout(180)]
+pytestmark = [
+    pytest.mark.dask,
+    pytest.mark.timeout(180),
+    pytest.mark.sampled(7, "a cluster of the file's own", whole=True),
+]
 
 WAIT = 100.0
 MIB = 1 << 20

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.timeout(180), pytest.mark.sampled(2, "two programs and a killed one for each")]
 
 LONG = 3600.0  # seconds that the lock holds while its holder lives
 WAIT = 60.0

@@ -15,11 +15,11 @@ import pytest
 
 from anabranch.records import open_records
 
+pytestmark = pytest.mark.sampled(2, "each has two drivers")
 SCRIPT = Path(__file__).with_name("resumed_driver.py")
 MAIN = "from anabranch.cli import main; main()"
 ITEMS = 4_000
 WAIT = 60.0
-
 
 
 @pytest.mark.parametrize("kind", ["union", pytest.param("postgres", marks=pytest.mark.postgres)])

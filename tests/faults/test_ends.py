@@ -14,7 +14,7 @@ from tests.faults.ending import SYNC, Program, program
 if TYPE_CHECKING:
     from pathlib import Path
 
-
+pytestmark = pytest.mark.sampled(7, "a program and its signals for each; which states come is decided in unit tests")
 RUNNERS = {"thread": "ThreadRunner(max_workers=2)", "process": "ProcessRunner(max_workers=2)"}
 CLI = (sys.executable, "-c", "from anabranch.cli import main; main()", "run")
 RUNNER = pytest.mark.parametrize("runner", RUNNERS)

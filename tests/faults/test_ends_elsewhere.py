@@ -25,7 +25,7 @@ RUNNERS = [
 WAIT = 100.0  # for an engine that starts on a busy machine
 
 
-@pytest.mark.sampled(3, "each starts an engine; test_ends.py tells all of them to programs on threads and processes")
+@pytest.mark.sampled(6, "each starts an engine; test_ends.py tells all of them to programs on threads and processes")
 @pytest.mark.parametrize("runner", RUNNERS)
 @pytest.mark.parametrize(
     ("number", "code", "state"),

@@ -13,6 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.sampled(2, "each loses a program")
 CLI = "from anabranch.cli import main; main()"
 SCRIPT = """
 import os, sys

@@ -25,6 +25,7 @@ from tests.faults.workers import WAIT, until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.sampled(4, "each starts processes or writes 10 MB")
 REPOSITORY = Path(__file__).resolve().parents[2]
 LONG = 10 << 20
 SECRET = "open-sesame-4711"

@@ -28,6 +28,8 @@ from tests.faults.workers import WAIT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.sampled(5, "a program on a full disk for each")
+
 
 @pytest.fixture
 def on_small(small: Path, tmp_path: Path) -> Iterator[Session]:

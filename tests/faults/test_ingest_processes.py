@@ -24,7 +24,7 @@ from tests.waiting import until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.timeout(250)
+pytestmark = [pytest.mark.timeout(250), pytest.mark.sampled(5, "each kills servers under drivers")]
 WAIT = 120.0
 SCRIPT = Path(__file__).with_name("served_record.py")
 PUSH = [sys.executable, "-m", "anabranch", "records", "push"]

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from anabranch.core.orders import Claim
 
+pytestmark = pytest.mark.sampled(3, "a server, an agent and a driver for each")
+
 
 class Lossy:
     """The claims of a service, of which answers are lost; `lost` counts them by method."""

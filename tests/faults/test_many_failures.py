@@ -17,6 +17,7 @@ from tests.faults.resumed_driver import RUNNERS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.sampled(4, "100,000 failures")
 ITEMS, EVERY, RETRIES = 100_000, 20, 2
 NIGHT = pytest.mark.nightly("what is counted and shown lives in the driver")
 MOST = 200 << 20  # bytes that the driver may grow by

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from anabranch.session import Session
 
+pytestmark = pytest.mark.sampled(3, "each lets workers eat memory and die")
 MIB = 1 << 20
 PEAK = r"peak \d{3} MB"
 

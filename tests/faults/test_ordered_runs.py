@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from anabranch.core.orders import Claim
     from anabranch.core.runs import FlowRunRow
 
+pytestmark = pytest.mark.sampled(5, "each starts drivers of an order")
 WAIT = 60.0
 FLOWS = """
 import time

@@ -20,6 +20,7 @@ from anabranch.runs import shutdown, signals
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.sampled(3, "a program for each")
 NUMBERS = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1]
 
 

@@ -17,6 +17,8 @@ from anabranch.core.errors import CrashedRun
 from tests.faults.pipes import read_pid, squares_met_at
 from tests.faults.workers import SHM, WAIT, assert_works, full, later, needs_shm, running, until
 
+pytestmark = pytest.mark.sampled(3, "each kills workers")
+
 
 def test_a_killed_worker_costs_the_item_it_held(runner: ProcessRunner, here: str, gate: str, tmp_path: Path) -> None:
     work = task(squares_met_at(50, here, gate, str(tmp_path / "first")))

@@ -16,6 +16,8 @@ from tests.faults.workers import WAIT, assert_works, later, running, until
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.sampled(2, "a pool for each")
+
 
 def test_a_time_out_kills_only_its_item(runner: ProcessRunner, gate: str) -> None:
     @task(timeout_seconds=0.4)

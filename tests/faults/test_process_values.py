@@ -12,6 +12,8 @@ from anabranch import ProcessRunner, flow, task, unmapped
 from anabranch.core.errors import RemoteError, SerializationError
 from tests.faults.workers import WAIT, assert_works, later, needs_shm
 
+pytestmark = pytest.mark.sampled(3, "a pool for each")
+
 
 def test_a_result_that_cannot_be_pickled_fails_alone(runner: ProcessRunner) -> None:
     @task

@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 
     from anabranch.session import Session
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.timeout(180),
+    pytest.mark.sampled(6, "a Ray that each of them kills workers of"),
+]
 
 WAIT = 50.0
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from anabranch.core.runs import FlowRunRow
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.sampled(3, "a job that starts twice for each")]
 
 ITEMS = 30
 HALF = 12

@@ -252,6 +252,7 @@ def test_every_call_of_the_record_that_a_driver_may_make_is_asked_here(server: S
     }  # fmt: skip
 
 
+@pytest.mark.sampled(5, "a server for each call; by day all that write")
 @pytest.mark.parametrize("name", READS)
 def test_a_runs_key_reads_its_run_and_those_near_it_and_no_others(server: Server, name: str) -> None:
     key = server.key("r", ordered_runs(server))

@@ -21,7 +21,7 @@ NOW = 1_800_000_000.0
 SCHEDULES, MISSED = 150, 4
 HELD = 50  # schedules, after which the one that is killed goes no further
 WAIT = 60.0
-pytestmark = pytest.mark.timeout(250)
+pytestmark = [pytest.mark.timeout(250), pytest.mark.sampled(3, "two servers, one of which is killed")]
 PROGRAM = Path(__file__).with_name("scheduler_program.py")
 
 

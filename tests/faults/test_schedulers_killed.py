@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from anabranch.core.service import Service
 
-pytestmark = pytest.mark.timeout(250)
+pytestmark = [pytest.mark.timeout(250), pytest.mark.sampled(5, "a server for each, which is killed and started again")]
 
 # A scheduler that stops at a place and says so: with the schedule read, its order inserted, or all committed.
 SCHEDULER = """

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from anabranch.core.orders import Order
     from anabranch.core.runs import FlowRunRow
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.sampled(7, "a server, an agent and drivers for each")]
 HERE = Path(__file__).parent
 HURRIED = [sys.executable, str(HERE / "hurried_driver.py")]
 

@@ -27,6 +27,7 @@ from anabranch.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.sampled(6, "several programs for each")
 REPOSITORY = Path(__file__).resolve().parents[2]
 WAIT = 50.0
 CLOCKS = 0.01  # seconds by which the record's wall clock and a program's monotonic one may differ

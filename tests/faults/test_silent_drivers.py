@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.timeout(400), pytest.mark.sampled(2, "a lease that runs out for each")]
 DEAD = 2.0  # seconds of silence
 SILENCE = {**SOON, "silence": DEAD}
 LONGEST = {**SILENCE, "longest_silence": 4.0}

@@ -14,6 +14,7 @@ from anabranch import ProcessRunner, ThreadRunner, flow, task
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.sampled(2, "a runner for each")
 MIB = 1 << 20
 ITEMS = 1_000_000
 VALUE = 2_000  # bytes, so that all of them would be 2 GB

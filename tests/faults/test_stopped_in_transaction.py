@@ -18,7 +18,11 @@ from anabranch.records import open_service
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.postgres]
+pytestmark = [
+    pytest.mark.timeout(60),
+    pytest.mark.postgres,
+    pytest.mark.sampled(2, "a program that is stopped for each"),
+]
 
 HOLDER = """
 import sys

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from anabranch.session import Session
 
+pytestmark = pytest.mark.sampled(4, "each waits until a worker is taken for stopped")
+
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:

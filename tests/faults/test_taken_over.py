@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from anabranch.core.runs import FlowRunRow
 
+pytestmark = pytest.mark.sampled(4, "two drivers for each")
 ITEMS = 12
 RESULT = str(3 * sum(range(ITEMS)))
 WAIT = 40.0

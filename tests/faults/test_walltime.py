@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-
+pytestmark = pytest.mark.sampled(4, "programs in allocations that end")
 CLI = (sys.executable, "-c", "from anabranch.cli import main; main()")
 MANY = 12  # allocations
 LONGER = 2.0  # times each than the one before: a slow machine gets nothing done in a short one

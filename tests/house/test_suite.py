@@ -25,15 +25,23 @@ ROOT = TESTS.parent
 IMPORT = re.compile(r"^\s*(?:>>> )?(?:from (anabranch[\w.]*) import (\w+)|import (anabranch[\w.]+))", re.MULTILINE)
 
 
-def case(n: int, one_in: int | None, file: str = "test_a.py") -> Any:
-    mark = None if one_in is None else pytest.mark.sampled(one_in, "why").mark
-    return SimpleNamespace(name=n, path=Path(file), get_closest_marker=lambda name: mark)
+def case(n: int, one_in: int | None, file: str = "test_a.py", **kind: bool) -> Any:
+    """A case; `nightly`, `whole`: as its marks say."""
+    marks = {"nightly": pytest.mark.nightly("why").mark} if kind.pop("nightly", False) else {}
+    if one_in is not None:
+        marks["sampled"] = pytest.mark.sampled(one_in, "why", **kind).mark
+    return SimpleNamespace(name=n, path=Path(file), get_closest_marker=marks.get)
+
+
+def by_day(cases: list[Any], day: int) -> set[int]:
+    out = left_out(cases, day)
+    return {one.name for one in cases if one not in out}
 
 
 @pytest.mark.parametrize("one_in", [1, 2, 7])
 def test_each_case_of_a_sampled_test_runs_on_one_day_of_so_many(one_in: int) -> None:
     cases = [case(n, one_in) for n in range(20)]
-    days = [{one.name for one in cases if one not in left_out(cases, day)} for day in range(700, 700 + one_in)]
+    days = [by_day(cases, day) for day in range(700, 700 + one_in)]
     assert sorted(name for day in days for name in day) == list(range(20))
     assert max(map(len, days)) - min(map(len, days)) <= 1
 
@@ -41,8 +49,24 @@ def test_each_case_of_a_sampled_test_runs_on_one_day_of_so_many(one_in: int) -> 
 def test_cases_that_are_not_sampled_run_each_day_and_files_have_their_own_days() -> None:
     always = [case(n, None) for n in range(5)]
     cases = [*always, case(5, 2), case(6, 2, "test_b.py"), case(7, 2)]
-    assert [one.name for one in left_out(cases, 0)] == [7]
-    assert [one.name for one in left_out(cases, 1)] == [5, 6]
+    days = [by_day(cases, day) - set(range(5)) for day in (0, 1)]
+    assert sorted(days, key=min) in ([{5}, {6, 7}], [{5, 6}, {7}])
+
+
+def test_files_of_one_case_come_on_different_days() -> None:
+    """With one first day for all of them a day would have all of their load, and the others nothing."""
+    cases = [case(n, 3, f"test_{n}.py") for n in range(300)]
+    assert min(len(by_day(cases, day)) for day in range(3)) > 70
+
+
+def test_what_waits_for_the_night_has_no_turn_by_day() -> None:
+    cases = [case(n, 2, nightly=n % 2 == 0) for n in range(4)]
+    assert [len(by_day(cases, day) & {1, 3}) for day in (0, 1)] == [1, 1]
+
+
+def test_a_file_that_is_sampled_as_a_whole_has_all_its_cases_on_one_day() -> None:
+    cases = [case(n, 3, whole=True) for n in range(5)]
+    assert sorted(len(by_day(cases, day)) for day in range(3)) == [0, 0, 5]
 
 
 def test_both_engines_have_some_of_each_sample() -> None:

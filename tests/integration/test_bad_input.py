@@ -234,6 +234,7 @@ def test_iterators_of_unequal_length_say_so_at_the_end(threads: Place) -> None:
 # -- ten thousand failures -------------------------------------------------------------------------------
 
 
+@pytest.mark.sampled(3, "thousands of failures")
 @pytest.mark.filterwarnings("default")
 def test_many_failures_are_told_in_groups(threads: Place, caplog: pytest.LogCaptureFixture) -> None:
     @task

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from tests.integration.conftest import Place
 
+pytestmark = pytest.mark.sampled(3, "pools of each runner")
 WAIT = 30.0
 SECRET = "hunter2-correct-horse"
 

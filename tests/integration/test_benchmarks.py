@@ -22,6 +22,7 @@ from benchmarks.sampling import Journal, Sample, judge
 from benchmarks.subjects import patterns
 from benchmarks.systems import BY_NAME
 
+pytestmark = pytest.mark.sampled(4, "rows are measured, in Pythons of their own")
 ROOT = Path(__file__).parents[2]
 MEASURES = pytest.mark.nightly("it measures; of the rows one is measured each day")
 

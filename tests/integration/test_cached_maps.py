@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from tests.integration.conftest import Place
 
+pytestmark = pytest.mark.sampled(4, "pools of each runner")
 WAIT = 30.0
 
 

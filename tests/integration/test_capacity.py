@@ -118,6 +118,7 @@ def test_workers_that_leave_make_runs_wait_again(here: Callable[[float], None]) 
     assert run() == ([0, 2, 4], "waits for a worker with gpus=1 (none)", 14)
 
 
+@pytest.mark.sampled(4, "a cluster of its own")
 @pytest.mark.dask
 def test_a_dask_cluster_that_grows(here: Callable[[float], None]) -> None:
     distributed = pytest.importorskip("distributed")

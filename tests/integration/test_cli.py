@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+pytestmark = pytest.mark.sampled(4, "a Python for each")
 FLOWS = '''
 from anabranch import flow, get_run_logger, task
 

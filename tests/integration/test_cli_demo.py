@@ -15,7 +15,8 @@ from click.testing import CliRunner
 from anabranch.cli import cli, survey
 from tests.integration.commands import alone, run
 
-TURNS = pytest.mark.sampled(2, "an engine for the whole demo")
+pytestmark = pytest.mark.sampled(7, "each is a whole demo in a Python of its own")
+TURNS = pytest.mark.sampled(7, "an engine for the whole demo")
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from anabranch.session import Session
 
+pytestmark = pytest.mark.sampled(4, "Pythons for each")
 REPOSITORY = Path(__file__).resolve().parents[2]
 MAIN = [sys.executable, "-c", "from anabranch.cli import main; main()"]
 # `double` notes what it runs in the file "ran"; the file "mended" lets it and the flows complete.

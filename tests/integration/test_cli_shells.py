@@ -26,6 +26,7 @@ from tests.integration.commands import MAIN, alone, run
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.sampled(4, "Pythons and shells for each")
 ROWS = [FlowRunRow(f"{n:04}-id", "etl", f"newt-{n}", states.FAILED, "Failed", created=n, ended=9.0) for n in range(300)]
 
 

@@ -25,6 +25,7 @@ def address() -> Iterator[str]:
         yield cluster.scheduler_address
 
 
+@pytest.mark.sampled(3, "a cluster for each")
 def test_it_is_borrowed_and_left_as_it_is(
     address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, storing: Callable[[str], Session]
 ) -> None:

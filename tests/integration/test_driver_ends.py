@@ -18,6 +18,7 @@ from anabranch.runners.thread.runner import ThreadRunner
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.sampled(3, "the driver alone decides")
 RUNNERS: dict[str, Callable[[], Any]] = {
     "inline": InlineRunner,
     "thread": lambda: ThreadRunner(max_workers=2),

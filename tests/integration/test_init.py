@@ -17,6 +17,7 @@ from tests.integration.commands import alone, run
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.sampled(3, "a project is made and run for each")
 FILES = ["README.md", "flow.ipynb", "flow.py", "pyproject.toml", "test_flow.py"]
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.sampled(4, "programs and their signals for each")
 HOLDS = 'echo $$ > "$1".new && mv "$1".new "$1"; while :; do sleep 0.1; done'  # a program that ends when it is told to
 REFUSES = f"trap '' TERM; {HOLDS}"
 

@@ -21,7 +21,7 @@ from anabranch.launch.kubernetes import KubernetesLauncher
 from tests.integration.kubernetes_runs import ASKED, DEADLINE, api, followed, home, run, shown, submitted
 
 __all__ = ["api", "home"]
-pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(180), pytest.mark.sampled(4, "pods for each")]
 NIGHT = pytest.mark.nightly("a hundred pods")
 QUOTAS = Resource("resourcequotas", "", "v1", "ResourceQuota")
 

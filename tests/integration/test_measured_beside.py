@@ -8,6 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.sampled(3, "programs are measured")
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "measure.md"
 SCRIPT = """
 import sys

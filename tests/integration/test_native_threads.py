@@ -17,6 +17,7 @@ from anabranch.records.memory import MemoryRecords
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.sampled(4, "workers load numpy, or an engine starts")
 ENOUGH = 0.6  # seconds of processor time in one worker
 TICKS = 5  # of a thread that has computed: a tick is 10 ms
 

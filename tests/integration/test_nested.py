@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.sampled(4, "the driver decides; pools of several runners")
 RUNNERS: dict[str, Callable[[], Any]] = {
     "inline": InlineRunner,
     "thread": lambda: ThreadRunner(max_workers=1),  # one slot: whoever waits has to lend it
@@ -57,11 +58,11 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], s
         one.close()
 
 
-THIRD = pytest.mark.sampled(3, "the driver decides, and each of them costs most on engines")
+SEVENTH = pytest.mark.sampled(7, "the driver decides, and each of them costs most on engines")
 ENGINES = [
-    pytest.param("dask", marks=[pytest.mark.dask, THIRD]),
+    pytest.param("dask", marks=[pytest.mark.dask, SEVENTH]),
     # Its extra actors take seconds to start.
-    pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.timeout(240), THIRD]),
+    pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.timeout(240), SEVENTH]),
 ]
 
 

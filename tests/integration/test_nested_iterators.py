@@ -17,18 +17,19 @@ from anabranch.records.memory import MemoryRecords
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.sampled(4, "the driver decides; pools of several runners")
 RUNNERS: dict[str, Callable[[], Any]] = {
     "thread": lambda: ThreadRunner(max_workers=1),
     "process": lambda: ProcessRunner(max_workers=1),  # one slot: who waits for its children has to lend it
     "dask": lambda: DaskRunner(n_workers=1, threads_per_worker=1),
     "ray": lambda: RayRunner(num_cpus=1),
 }
-THIRD = pytest.mark.sampled(3, "the driver decides, and each of them costs most on engines")
+SEVENTH = pytest.mark.sampled(7, "the driver decides, and each of them costs most on engines")
 KINDS = [
     "thread",
     "process",
-    pytest.param("dask", marks=[pytest.mark.dask, THIRD]),
-    pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.timeout(240), THIRD]),
+    pytest.param("dask", marks=[pytest.mark.dask, SEVENTH]),
+    pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.timeout(240), SEVENTH]),
 ]
 
 

@@ -12,7 +12,7 @@ from anabranch.display import strips
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-pytestmark = pytest.mark.timeout(180)  # a first use may install the browser
+pytestmark = [pytest.mark.timeout(180), pytest.mark.sampled(3, "a browser starts")]
 
 READ = """
 async src => {

@@ -17,7 +17,12 @@ from anabranch.cli import cli, jobs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytestmark = [pytest.mark.slurm, pytest.mark.dask, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.slurm,
+    pytest.mark.dask,
+    pytest.mark.timeout(300),
+    pytest.mark.sampled(4, "jobs of Slurm for each"),
+]
 REPOSITORY = Path(__file__).resolve().parents[2]
 MAIN = [sys.executable, "-P", "-m", "anabranch"]
 DEADLINE = 200.0

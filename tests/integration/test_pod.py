@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     Call = Callable[..., subprocess.CompletedProcess[str]]
 
+pytestmark = pytest.mark.sampled(3, "programs as in a pod")
 REPOSITORY = Path(__file__).resolve().parents[2]
 ID = "01a22cd9-2ed5-7b28-b151-3fe411e6e02d"
 FLOW = """

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from anabranch.core.runs import Row
 
-
+pytestmark = pytest.mark.sampled(4, "thousands of rows for each")
 WAIT = 20.0
 DAY = 86_400.0
 

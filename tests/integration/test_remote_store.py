@@ -142,6 +142,7 @@ def ended(process: subprocess.Popen[str]) -> None:
     process.communicate()
 
 
+@pytest.mark.sampled(4, "Pythons for each; by day threads race")
 @pytest.mark.parametrize(
     "store", ["local", pytest.param("s3", marks=[pytest.mark.s3, pytest.mark.timeout(180)])], indirect=True
 )

@@ -26,6 +26,7 @@ from anabranch.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.sampled(3, "runs are made, and played again in Pythons")
 REPOSITORY = Path(__file__).resolve().parents[2]
 CODE = '''
 from anabranch import task

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from anabranch.diagnosis.reports import Report
 
+pytestmark = pytest.mark.sampled(3, "reports of thousands of items")
 MILLION = 1_000_000
 FIRST_PAINT = """
 new Promise(done => {

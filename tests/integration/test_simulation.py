@@ -9,6 +9,7 @@ from benchmarks import simulate as program
 from benchmarks.simulation.figures import Figures, simulate
 from benchmarks.simulation.setup import US, Node, Setup, bound_of, free_of
 
+pytestmark = pytest.mark.sampled(7, "it plays a cluster for seconds")
 MANY = Setup(workers=2_000, items=60_000)
 LONG = {"workers": 512, "items": 20_000, "mean": 20.0, "sigma": 0.3}  # long against the time until a death is known
 

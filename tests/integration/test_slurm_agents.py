@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("slurm"), pytest.mark.timeout(240)]
+pytestmark = [
+    pytest.mark.slurm,
+    pytest.mark.usefixtures("slurm"),
+    pytest.mark.timeout(240),
+    pytest.mark.sampled(2, "agents whose runs are jobs"),
+]
 
 
 @pytest.fixture

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
     from anabranch.core.launching import Sight
 
-pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("slurm"), pytest.mark.timeout(180)]
+pytestmark = [
+    pytest.mark.slurm,
+    pytest.mark.usefixtures("slurm"),
+    pytest.mark.timeout(180),
+    pytest.mark.sampled(3, "jobs that start, end and start again"),
+]
 DEADLINE = 100.0
 
 

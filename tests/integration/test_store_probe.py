@@ -19,6 +19,7 @@ from anabranch.runners.dask.runner import DaskRunner
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.sampled(3, "pools of processes for each")
 WAIT = 60.0
 
 

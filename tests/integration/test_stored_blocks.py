@@ -22,8 +22,9 @@ from anabranch.worker import chunk_run, in_turn, reports
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.sampled(4, "each runs maps whose values go to a store")
 WAIT = 60.0
-TURNS = pytest.mark.sampled(2, "an engine of its own")
+TURNS = pytest.mark.sampled(5, "an engine of its own")
 
 
 RUNNERS = [

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.sampled(4, "arrays of many MiB for each")
 REPOSITORY = Path(__file__).resolve().parents[2]
 CODE = """
 import gc, json, sys

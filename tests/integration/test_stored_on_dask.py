@@ -11,6 +11,7 @@ from anabranch import flow, task, wait
 from anabranch.results.remote_files import RemoteFiles
 from anabranch.runners.dask.runner import DaskRunner
 
+pytestmark = pytest.mark.sampled(4, "a cluster of its own")
 WAIT = 60.0
 
 

@@ -16,6 +16,7 @@ from anabranch.results.disk import DiskStore
 from anabranch.results.remote import RemoteStore
 from anabranch.runners.dask.runner import DaskRunner
 
+pytestmark = pytest.mark.sampled(7, "pools, and a store over HTTP")
 REPOSITORY = Path(__file__).resolve().parents[2]
 WAIT = 60.0
 

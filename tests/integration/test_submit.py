@@ -21,7 +21,7 @@ from anabranch.cli import cli, jobs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.timeout(180), pytest.mark.sampled(4, "jobs of Slurm, or Pythons, for each")]
 REPOSITORY = Path(__file__).resolve().parents[2]
 MAIN = [sys.executable, "-P", "-m", "anabranch"]
 # As often as on a bed of our own.

@@ -43,7 +43,10 @@ def strict():
     step.map(range(6), chunk=1)
 '''
 _SIZED = ["-u", "COLUMNS", "-u", "LINES"]  # the pane has its own
-pytestmark = pytest.mark.skipif(not shutil.which("tmux"), reason="there is no tmux here: apt-get install tmux")
+pytestmark = [
+    pytest.mark.skipif(not shutil.which("tmux"), reason="there is no tmux here: apt-get install tmux"),
+    pytest.mark.sampled(2, "a terminal and a Python for each"),
+]
 
 
 class Pane:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from click.testing import Result
 
 
-EACH_OTHER_DAY = pytest.mark.sampled(2, "an engine of its own takes ten seconds: one of the two each day")
+TURNS = pytest.mark.sampled(4, "an engine of its own takes ten seconds")
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def bench(*given: str) -> Result:
     return CliRunner().invoke(cli, ["bench", *given])
 
 
-@pytest.mark.parametrize("kind", [*over("thread", "process"), *over("dask", "ray", marks=[EACH_OTHER_DAY])])
+@pytest.mark.parametrize("kind", [*over("thread", "process"), *over("dask", "ray", marks=[TURNS])])
 def test_every_row_has_both_sides_and_every_sample(kind: str, home: Path) -> None:
     before = set(threading.enumerate())
     result = bench("--runner", kind, "--workers", "2", "--seconds", "2", "--json")

@@ -18,7 +18,11 @@ from tests.integration.clusters.counted import begun, gated, large, length
 if TYPE_CHECKING:
     from anabranch.clusters.elastic import JobCluster
 
-pytestmark = [pytest.mark.dask, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.dask,
+    pytest.mark.timeout(300),
+    pytest.mark.sampled(7, "a cluster whose jobs come and go for each"),
+]
 
 AT_NIGHT = pytest.mark.nightly("the same decisions; by day with jobs of this machine")
 SLURM = pytest.param(SlurmCluster, id="slurm", marks=[pytest.mark.slurm, AT_NIGHT])

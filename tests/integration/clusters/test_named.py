@@ -71,6 +71,7 @@ def test_two_programs_use_the_same_workers_and_the_cluster_stays(slurm: str, hom
     assert list(home.iterdir()) == []
 
 
+@pytest.mark.sampled(4, "a cluster of its own")
 def test_a_name_is_taken_until_its_cluster_stops(home: Path) -> None:
     started("one", jobs="0..1")
     assert "runs already" in command(
@@ -82,6 +83,7 @@ def test_a_name_is_taken_until_its_cluster_stops(home: Path) -> None:
     started("one", jobs="0..1")
 
 
+@pytest.mark.sampled(4, "a cluster of its own")
 def test_of_two_starts_at_once_one_is_refused_and_leaves_nothing(home: Path) -> None:
     words = [sys.executable, "-m", "anabranch", "cluster", "start", "one", "--kind", "local", "--cores", "1"]
     starts = [
@@ -96,6 +98,7 @@ def test_of_two_starts_at_once_one_is_refused_and_leaves_nothing(home: Path) -> 
     assert list(home.iterdir()) == []
 
 
+@pytest.mark.sampled(4, "a cluster of its own")
 def test_a_cluster_that_has_died_is_told_and_cleared_away(home: Path) -> None:
     started("one", jobs="0..1")
     os.kill(status("one")["pid"], signal.SIGKILL)
@@ -148,6 +151,7 @@ def test_a_dry_run_shows_the_script_and_starts_nothing(home: Path, kind: str, li
     assert not home.exists()
 
 
+@pytest.mark.sampled(4, "a cluster of its own")
 def test_lines_that_a_site_forbids_are_left_out(home: Path, size: dict[str, Any]) -> None:
     script = HereCluster(**size, prologue=["module load cuda"]).job_script()
     assert script.splitlines()[1] == "module load cuda"

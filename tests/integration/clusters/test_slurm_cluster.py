@@ -15,7 +15,12 @@ import pytest
 from anabranch import DaskRunner, SlurmCluster, flow, task
 from tests.integration.clusters.conftest import in_queue, until
 
-pytestmark = [pytest.mark.dask, pytest.mark.slurm, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.dask,
+    pytest.mark.slurm,
+    pytest.mark.timeout(300),
+    pytest.mark.sampled(4, "a cluster in jobs of Slurm for each"),
+]
 
 
 @task

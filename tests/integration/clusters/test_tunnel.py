@@ -22,7 +22,11 @@ from tests.integration.clusters.conftest import WAIT, until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.dask, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.dask,
+    pytest.mark.timeout(300),
+    pytest.mark.sampled(3, "a cluster behind a server of SSH for each"),
+]
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 

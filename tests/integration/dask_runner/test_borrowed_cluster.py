@@ -20,7 +20,7 @@ from tests.integration.dask_runner.driving import Driver, blob, kill_once
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.dask
+pytestmark = [pytest.mark.dask, pytest.mark.sampled(5, "a cluster of the file's own", whole=True)]
 
 
 @pytest.mark.parametrize("way", ["client", "cluster", "address"])

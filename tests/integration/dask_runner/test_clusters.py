@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = [pytest.mark.dask, pytest.mark.sampled(3, "each has a cluster of its own")]
+pytestmark = [pytest.mark.dask, pytest.mark.sampled(7, "each has a cluster of its own")]
 
 
 def test_workers_that_join_are_used_and_those_that_retire_hand_over_what_they_hold() -> None:

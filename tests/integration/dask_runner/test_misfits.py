@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = [pytest.mark.dask, pytest.mark.sampled(3, "each has a cluster of its own")]
+pytestmark = [pytest.mark.dask, pytest.mark.sampled(7, "each has a cluster of its own")]
 
 LIES = """
 from anabranch.runners.dask import worker

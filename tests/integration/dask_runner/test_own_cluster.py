@@ -27,7 +27,7 @@ from tests.integration.dask_runner.driving import MIB, Driver, blob, kill_once
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.dask
+pytestmark = [pytest.mark.dask, pytest.mark.sampled(4, "a cluster for the file, whose workers are killed")]
 
 
 def test_capabilities(own: Driver) -> None:

@@ -38,6 +38,7 @@ def test_bad_arguments_are_refused_at_once() -> None:
         DaskRunner(n_workers=0)
 
 
+@pytest.mark.sampled(7, "each has a cluster of its own")
 def test_the_end_of_the_cluster_is_told(tmp_path: Path) -> None:
     driver = Driver(DaskRunner(n_workers=1))
     stage = driver.task(lambda x: time.sleep(60))
@@ -64,7 +65,7 @@ elif sys.argv[1] == "die":
 """
 
 
-@pytest.mark.sampled(2, "each has a cluster of its own")
+@pytest.mark.sampled(7, "each has a cluster of its own")
 @pytest.mark.parametrize("end", ["close", "die", "leave"])
 def test_nothing_is_left_running_and_nothing_is_said(end: str) -> None:
     root = str(Path(worker.__file__).parents[2])
@@ -95,7 +96,7 @@ print(time.time(), flush=True)
 """
 
 
-@pytest.mark.sampled(2, "each has a cluster of its own")
+@pytest.mark.sampled(7, "each has a cluster of its own")
 @pytest.mark.parametrize("workers", ["processes", "threads"])
 def test_a_cluster_that_its_owner_has_closed_is_not_waited_for_at_the_end(workers: str, tmp_path: Path) -> None:
     script = tmp_path / "script.py"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(240)  # an engine starts
+pytestmark = [pytest.mark.timeout(240), pytest.mark.sampled(4, "each starts an engine")]
 MAKE: dict[str, Callable[[], Any]] = {
     "dask": lambda: DaskRunner(n_workers=2, threads_per_worker=1),
     "ray": lambda: RayRunner(num_cpus=2),

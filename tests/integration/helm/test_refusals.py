@@ -12,7 +12,7 @@ from tests.integration.helm.tools import CHART, OPERATORS
 if TYPE_CHECKING:
     from tests.integration.helm.tools import Tools
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.timeout(180), pytest.mark.sampled(3, "a chart is rendered for each")]
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 # What a place in the values holds by the user's own names, in which nothing can be misspelt.
 FREE = ("affinity", "podSecurityContext", "securityContext", "labels", "requests", "limits")

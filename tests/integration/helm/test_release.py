@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
     from tests.integration.helm.tools import Tools
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(400)]
+pytestmark = [
+    pytest.mark.kubernetes,
+    pytest.mark.timeout(400),
+    pytest.mark.sampled(2, "a release from install to uninstall"),
+]
 DRIVERS = "app.kubernetes.io/component=driver"
 FLOW = """
 import os

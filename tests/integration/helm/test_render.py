@@ -17,7 +17,7 @@ from tests.integration.helm.tools import CACHE, CHART, OPERATORS, ROOT, containe
 if TYPE_CHECKING:
     from tests.integration.helm.tools import Objects, Tools
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.timeout(180), pytest.mark.sampled(3, "a chart is rendered and checked for each")]
 SET = ("--set", "image.repository=registry.example.org/team/anabranch", "--set")
 SERVERS = ("1.34", "1.35", "1.36", "1.37")  # the four newest minors
 CASES = sorted(file.stem for file in (CHART / "ci").glob("*.yaml"))

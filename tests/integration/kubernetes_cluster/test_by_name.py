@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 
     from anabranch.kubernetes.api import KubernetesApi
 
-pytestmark = [pytest.mark.dask, pytest.mark.kubernetes, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.dask,
+    pytest.mark.kubernetes,
+    pytest.mark.timeout(300),
+    pytest.mark.sampled(2, "the Dask operator makes and takes away a cluster"),
+]
 
 NIGHT = pytest.mark.nightly("by day one that has died is taken away")
 

@@ -20,7 +20,12 @@ from tests.integration.kubernetes_cluster.sums import total
 if TYPE_CHECKING:
     from anabranch.kubernetes.api import KubernetesApi
 
-pytestmark = [pytest.mark.dask, pytest.mark.kubernetes, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.dask,
+    pytest.mark.kubernetes,
+    pytest.mark.timeout(300),
+    pytest.mark.sampled(3, "the Dask operator makes and takes away a cluster"),
+]
 
 NIGHT = pytest.mark.nightly("one of several ways in which workers come and go")
 

@@ -28,7 +28,7 @@ from tests.integration.kubernetes_cluster.conftest import ROOT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(200), pytest.mark.sampled(2, "a cluster of pods")]
 
 DEFINITIONS = Resource(
     "customresourcedefinitions", "apiextensions.k8s.io", "v1", "CustomResourceDefinition", namespaced=False

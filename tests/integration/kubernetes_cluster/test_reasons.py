@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
     from anabranch.kubernetes.api import KubernetesApi
 
-pytestmark = [pytest.mark.dask, pytest.mark.kubernetes, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.dask,
+    pytest.mark.kubernetes,
+    pytest.mark.timeout(300),
+    pytest.mark.sampled(4, "the Dask operator is asked for a cluster"),
+]
 
 NIGHT = pytest.mark.nightly("one of several reasons")
 

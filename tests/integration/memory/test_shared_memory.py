@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from anabranch import ProcessRunner, flow, task
 from tests.integration.memory.watch import WAIT, until
 
+pytestmark = pytest.mark.sampled(3, "a pool, and many values of a MiB")
 MIB = 1 << 20
 
 

@@ -20,7 +20,7 @@ from tests.slurm_requests import questions
 if TYPE_CHECKING:
     from tests.integration.pilot.conftest import Jobs
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300), pytest.mark.sampled(4, "jobs of Slurm for each")]
 N = 2000
 SOME, MANY = 10_000, 100_000
 NIGHT = pytest.mark.nightly("100,000 items; by day a tenth of them")

@@ -17,7 +17,7 @@ from tests.integration.pilot.conftest import FLOWS, ROOT, until
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.sampled(3, "programs as in a job")]
 
 
 def started(folder: Path, *words: str) -> subprocess.Popen[str]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+pytestmark = pytest.mark.sampled(4, "each kills workers")
+
 
 def segfault() -> None:
     ctypes.string_at(0)

@@ -21,6 +21,7 @@ from tests.integration.process_runner.driving import SHM, WAIT, Drive, Gate, ali
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+pytestmark = pytest.mark.sampled(4, "a pool for each")
 REPOSITORY = Path(__file__).resolve().parents[3]
 DRIVER = """
 import sys, time

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from anabranch.core.chunks import BlockHandle
 from anabranch.core.events import WorkerLost, WorkerRequest
 from anabranch.core.reports import Report
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    import pytest
+pytestmark = pytest.mark.sampled(3, "a pool for each")
 
 
 def test_an_idle_worker_takes_what_lies_ready_elsewhere(drive: Callable[..., Drive], tmp_path: Path) -> None:

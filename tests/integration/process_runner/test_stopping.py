@@ -8,6 +8,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from anabranch.core.events import ItemCancelled, ItemTimedOut, WorkerLost
 from anabranch.core.reports import Report
 from anabranch.core.states import CANCELLED, COMPLETED
@@ -16,6 +18,8 @@ from tests.integration.process_runner.driving import WAIT, Drive, Gate, alive, b
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+pytestmark = pytest.mark.sampled(4, "a pool for each")
 
 
 def test_an_item_past_its_time_is_stopped(drive: Callable[..., Drive], tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ from tests.integration.process_runner.driving import SHM, Drive, double, until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.sampled(4, "a pool for each")
+
 
 def test_one_unpicklable_result_fails_alone(drive: Callable[..., Drive]) -> None:
     d = drive()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 pytest.importorskip("ray")
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(180), pytest.mark.sampled(5, "a Ray of the file's own", whole=True)]
 
 WAIT = 60.0
 

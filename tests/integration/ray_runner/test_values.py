@@ -16,7 +16,12 @@ np = pytest.importorskip("numpy")
 pd = pytest.importorskip("pandas")
 pa = pytest.importorskip("pyarrow")
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(180), pytest.mark.usefixtures("on_ray")]
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.timeout(180),
+    pytest.mark.usefixtures("on_ray"),
+    pytest.mark.sampled(5, "a Ray of the file's own", whole=True),
+]
 
 WAIT = 60.0
 SMALL, LARGE = 10, 1 << 18  # rows: a few bytes, and 2 MiB a column

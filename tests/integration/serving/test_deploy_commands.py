@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from anabranch.core.service import Service
 
+pytestmark = pytest.mark.sampled(4, "Pythons for each")
 CODE = """
 from anabranch import flow
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from anabranch.core.service import Service
 
-pytestmark = pytest.mark.timeout(250)
+pytestmark = [pytest.mark.timeout(250), pytest.mark.sampled(4, "agents and drivers, or waits for them")]
 CODE = """
 from datetime import date
 from pathlib import Path

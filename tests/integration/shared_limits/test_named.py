@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+pytestmark = pytest.mark.sampled(3, "programs under one limit")
+
 
 def test_a_block_under_a_limit_of_the_record(here: Here) -> None:
     here.limit("gpu", slots=3)

@@ -15,6 +15,7 @@ import pytest
 if TYPE_CHECKING:
     from _pytest.pytester import RunResult
 
+pytestmark = pytest.mark.sampled(3, "a pytest in a Python of its own for each")
 pytest_plugins = ["pytester"]
 
 PLUGIN = "anabranch.integrations.pytest_plugin"

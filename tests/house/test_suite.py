@@ -14,7 +14,7 @@ import pytest
 
 import anabranch
 from tests import parts
-from tests.acceptance.far import SAMPLE, WIRE
+from tests.acceptance import far
 from tests.engines import BORROWERS
 from tests.nightly import left_out
 from tests.parts import AT_ONCE, PARTS, STOPPED, UNENDED, WAITING, Part, Running, main, run, standing
@@ -45,13 +45,48 @@ def test_cases_that_are_not_sampled_run_each_day_and_files_have_their_own_days()
     assert [one.name for one in left_out(cases, 1)] == [5, 6]
 
 
-def test_both_engines_have_some_of_each_sample() -> None:
+@pytest.mark.parametrize("name", ["SAMPLE", "WIRE_SAMPLE", "NEAR_SAMPLE"])
+def test_both_engines_have_some_of_each_sample(name: str) -> None:
     """Cases on Dask and Ray take turns: an even number would give a day to one of them."""
-    assert SAMPLE % 2 == 1
+    assert getattr(far, name) % 2 == 1
+
+
+def on(kind: str, file: str, fixture: str = "runner") -> Any:
+    """A case on this kind of runner, which keeps the marks that it is given."""
+    marks = [getattr(pytest.mark, kind).mark] if kind in ("dask", "ray") else []
+    return SimpleNamespace(
+        path=Path("acceptance", file), callspec=SimpleNamespace(params={fixture: kind}), marks=marks,
+        get_closest_marker=lambda name: next((mark for mark in marks if mark.name == name), None),
+        add_marker=lambda mark: marks.append(mark.mark),
+    )  # fmt: skip
+
+
+def marked(*cases: Any) -> list[int | None]:
+    """One in how many days each case runs."""
+    far.sampled(cases, Path("acceptance"))
+    found = [case.get_closest_marker("sampled") for case in cases]
+    return [mark and mark.args[0] for mark in found]
+
+
+def test_a_day_samples_what_the_driver_decides_on_workers_elsewhere() -> None:
+    cases = [on(kind, "test_hooks.py") for kind in ("inline", "thread", "process", "dask", "ray")]
+    assert marked(*cases) == [None, None, far.NEAR_SAMPLE, far.SAMPLE, far.SAMPLE]
+    assert marked(on("process", "test_hooks.py", "apart"), on("process", "test_hooks.py", "processes")) == [None, None]
+
+
+def test_a_day_has_all_of_a_wire_on_processes_and_some_on_each_engine() -> None:
+    cases = [on(kind, "test_resume.py") for _ in range(far.WIRE_SAMPLE) for kind in ("process", "dask", "ray")]
+    assert marked(*cases) == [None, far.WIRE_SAMPLE, far.WIRE_SAMPLE] * far.WIRE_SAMPLE
+    for day in range(far.WIRE_SAMPLE):
+        left = left_out(cases, day)
+        runs = [case.callspec.params["runner"] for case in cases if case not in left]
+        assert {"dask", "ray"} <= set(runs)
+    few = [on(kind, "test_resume.py") for kind in ("dask", "ray")]
+    assert marked(*few) == [None, None]
 
 
 def test_the_tables_name_what_is_there() -> None:
-    assert [name for name in WIRE if not (TESTS / "acceptance" / f"{name}.py").exists()] == []
+    assert [name for name in far.WIRE if not (TESTS / "acceptance" / f"{name}.py").exists()] == []
     assert [name for name in BORROWERS if not (TESTS / name).is_dir()] == []
 
 
@@ -121,7 +156,8 @@ def test_what_a_part_prints_stays_together_and_the_closing_lines_come_last() -> 
 
 
 def test_what_comes_after_the_closing_line_does_not_hide_it() -> None:
-    code, lines = ran("print('. [100%]\\n1 failed, 2 passed, 3 deselected in 71.00s (0:01:11)\\nException ignored in: x')")
+    text = ". [100%]\n1 failed, 2 passed, 3 deselected in 71.00s (0:01:11)\nException ignored in: x"
+    code, lines = ran(f"print({text!r})")
     assert code == 0
     assert lines[-1] == "1 failed, 2 passed, 3 deselected in 71.00s (0:01:11) (part0)"
     assert lines[1:4] == ["== part0 ==", ". [100%]", "Exception ignored in: x"]

@@ -60,8 +60,10 @@ WIRE = {
     "test_told_apart": "code that is told apart by what it closes over",
 }
 
-# Fixtures of tests that threads run, too: their cases on process workers repeat what threads have tried.
+# Fixtures of tests that threads run as well: their cases on process workers repeat what threads have tried.
 REPEATED = ("runner", "concurrent", "beside")
+# Of WIRE, those after each of whose cases process workers have to start again.
+RESTARTING = {"test_interrupts"}
 
 
 def sampled(items: Sequence[pytest.Item], folder: Path) -> None:
@@ -78,7 +80,7 @@ def sampled(items: Sequence[pytest.Item], folder: Path) -> None:
         elif cases[item.path] >= 2 * WIRE_SAMPLE:
             item.add_marker(pytest.mark.sampled(WIRE_SAMPLE, WHY_WIRE))
     for item in here:
-        if item.path.stem not in WIRE and _repeats(item):
+        if (item.path.stem not in WIRE or item.path.stem in RESTARTING) and _repeats(item):
             item.add_marker(pytest.mark.sampled(NEAR_SAMPLE, WHY))
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import hypothesis
 import pytest
 
 import anabranch
 from tests import parts
 from tests.acceptance import far
 from tests.engines import BORROWERS
-from tests.nightly import left_out
+from tests.nightly import left_out, profile
 from tests.parts import AT_ONCE, PARTS, STOPPED, UNENDED, WAITING, Part, Running, main, run, standing
 from tests.waiting import until
 
@@ -43,6 +44,13 @@ def test_cases_that_are_not_sampled_run_each_day_and_files_have_their_own_days()
     cases = [*always, case(5, 2), case(6, 2, "test_b.py"), case(7, 2)]
     assert [one.name for one in left_out(cases, 0)] == [7]
     assert [one.name for one in left_out(cases, 1)] == [5, 6]
+
+
+def test_examples_are_fewer_by_day_and_drawn_anew() -> None:
+    day, night = (hypothesis.settings.get_profile(name) for name in (profile("(not nightly) and x"), profile("")))
+    assert 0 < day.max_examples < night.max_examples
+    assert not day.derandomize
+    assert hypothesis.settings.default.max_examples in (day.max_examples, night.max_examples)
 
 
 @pytest.mark.parametrize("name", ["SAMPLE", "WIRE_SAMPLE", "NEAR_SAMPLE"])

@@ -52,6 +52,7 @@ if __name__ == "__main__": main()
 """
 
 
+@pytest.mark.sampled(2, "a Python for each")
 @pytest.mark.parametrize("name", ["colours.py", "my-colours.py"])
 def test_the_command_reads_what_the_script_has_stored(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(COLOURS)

@@ -21,7 +21,7 @@ def run(*arguments: str, home: Path, **more: str) -> subprocess.CompletedProcess
     """Run Python with these arguments, with a record of its own."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANABRANCH", "PREFECT"))}
     env = {**kept, "PYTHONPATH": str(ROOT), "ANABRANCH_HOME": str(home), **more}
-    return subprocess.run([sys.executable, *arguments], env=env, capture_output=True, text=True, timeout=50, cwd=home)
+    return subprocess.run([sys.executable, *arguments], env=env, capture_output=True, text=True, timeout=150, cwd=home)
 
 
 def expected(program: Path) -> list[str]:

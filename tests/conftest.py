@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 
-import hypothesis
 import pytest
 
 from anabranch.core import secrets
@@ -22,10 +21,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # A lent Dask cluster gives a worker up for good that does not start again within 15 s: on a busy machine one that was
 # killed by a test does not, and the tests after it have no workers. Clusters of our own set this themselves.
 os.environ.setdefault("DASK_DISTRIBUTED__DEPLOY__LOST_WORKER_TIMEOUT", "10000 days")
-
-# How long an example takes says how busy the machine is, and nothing of what is tested.
-hypothesis.settings.register_profile("anabranch", deadline=None)
-hypothesis.settings.load_profile("anabranch")
 
 
 @pytest.hookimpl(trylast=True)

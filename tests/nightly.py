@@ -6,6 +6,8 @@ A test that costs much more than it is likely to find between two nights has a m
 - `@pytest.mark.sampled(n, "why")` leaves out all but one in `n` of its cases by day, and each day keeps other ones;
   with `whole=True` all cases of a file have one day in `n` together, for files whose cases share what is dear.
 
+Tests of drawn examples (hypothesis) draw a quarter as many by day, and other ones in each run.
+
 The sample is a function of the date, so that all runs of one day are alike; `--day` repeats another day's.
 Each file has a first day of its own: files of one dear test each do not all come on the same day.
 """
@@ -17,6 +19,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 from zlib import crc32
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
@@ -29,6 +32,10 @@ MARKS = (
     "cases of a file on one day in n; `make test-all` runs all",
 )
 
+# How long an example takes says how busy the machine is, and nothing of what is tested.
+hypothesis.settings.register_profile("night", deadline=None)
+hypothesis.settings.register_profile("day", deadline=None, max_examples=25, derandomize=False)
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     today = datetime.date.today().toordinal()
@@ -38,6 +45,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     for mark in MARKS:
         config.addinivalue_line("markers", mark)
+    hypothesis.settings.load_profile(profile(config.option.markexpr))
+
+
+def profile(marks: str) -> str:
+    """The profile of hypothesis for a run of the tests with these marks."""
+    return "day" if "not nightly" in marks else "night"
 
 
 def pytest_report_header(config: pytest.Config) -> str:

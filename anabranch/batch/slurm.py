@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from anabranch.batch.commands import Command, Ran
     from anabranch.batch.slurm_states import Line
 
+    _Found = dict[tuple[str, str], list[Line]]
+
 KIND = "slurm"
 _MANY_NAMES = 200  # with more, all jobs of the user are asked for: a command line has an end
 _MANY_IDS = 100
@@ -86,7 +88,7 @@ class Slurm:
             return {}
         names = ",".join(sorted({reference.name for reference in wanted}))
         by_name = ["-n", names] if len(wanted) <= _MANY_NAMES else []
-        found = self.squeue(["--me", *by_name], wanted)
+        found = _by_job(self.squeue(["--me", *by_name], wanted))
         missing = [reference for reference in wanted if not _of(reference, found)]
         if any(_place(reference) for reference in missing):
             here = self.cluster()
@@ -95,15 +97,16 @@ class Slurm:
         known = {reference for reference in missing if reference not in taken}
         return {one: _sight(one, found) for one in wanted if one in known or _of(one, found)}
 
-    def _by_id(self, missing: Sequence[Reference], found: list[Line]) -> set[Reference]:
+    def _by_id(self, missing: Sequence[Reference], found: _Found) -> set[Reference]:
         """Ask for jobs by id, and add the answer to `found`; returns those with a number that another job has."""
         taken: set[Reference] = set()
         for clusters in sorted({tuple(_clusters([reference])) for reference in missing}):
             asked = [reference for reference in missing if tuple(_clusters([reference])) == clusters]
             answer = self.squeue(["-j", ",".join(_number(reference) for reference in asked)], asked)
-            numbers = {line.job for line in answer}
-            taken |= {one for one in asked if _number(one) in numbers and not _of(one, answer)}
-            found += answer
+            numbers, told = {line.job for line in answer}, _by_job(answer)
+            taken |= {one for one in asked if _number(one) in numbers and not _of(one, told)}
+            for job, lines in told.items():
+                found.setdefault(job, []).extend(lines)
         return taken
 
     def cancel(self, references: Sequence[Reference], *, at_once: bool = False) -> None:
@@ -127,7 +130,7 @@ class Slurm:
                 raise LaunchError(f"job {', '.join(numbers)} could not be cancelled: {answer.told}")
 
 
-def _sight(reference: Reference, found: list[Line]) -> Sight:
+def _sight(reference: Reference, found: _Found) -> Sight:
     seen = slurm_states.whole(_of(reference, found))
     return seen or Sight(Phase.GONE, f"Slurm knows nothing of job {_number(reference)} any more")
 
@@ -147,6 +150,14 @@ def _clusters(references: Iterable[Reference]) -> list[str]:
     return [f"--clusters={','.join(names)}"] if names else []
 
 
-def _of(reference: Reference, found: Iterable[Line]) -> list[Line]:
+def _by_job(lines: Iterable[Line]) -> _Found:
+    """Lay lines out by the number and the name of their job, once for all jobs of a look: a thousand ask each."""
+    found: _Found = {}
+    for line in lines:
+        found.setdefault((line.job, line.name), []).append(line)
+    return found
+
+
+def _of(reference: Reference, found: _Found) -> list[Line]:
     """Return the lines of a job: a number alone may be that of another's."""
-    return [line for line in found if line.job == _number(reference) and line.name == reference.name]
+    return found.get((_number(reference), reference.name), [])

@@ -10,7 +10,7 @@ import pytest
 from anabranch import DaskRunner, InlineRunner, ProcessRunner, RayRunner, ThreadRunner, logs, settings
 from anabranch import session as sessions
 from anabranch.records.memory import MemoryRecords
-from tests.acceptance.far import SAMPLE, WHY, WIRE
+from tests.acceptance.far import sampled
 from tests.acceptance.gates import Gate
 from tests.acceptance.resuming import Ledger
 from tests.acceptance.sessions import over
@@ -38,11 +38,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Dask and Ray run a sample of the cases in which nothing but the driver decides: see far.py."""
-    for item in items:
-        far = item.get_closest_marker("dask") or item.get_closest_marker("ray")
-        if far and item.path.parent == FOLDER and item.path.stem not in WIRE:
-            item.add_marker(pytest.mark.sampled(SAMPLE, WHY))
+    """By day process workers, Dask and Ray run a sample: see far.py."""
+    sampled(items, FOLDER)
 
 
 MAKE: dict[str, Callable[[], Any]] = {

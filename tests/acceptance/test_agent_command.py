@@ -36,6 +36,7 @@ def anabranch(orders: Orders, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.sampled(3, "other words for one command")
 @pytest.mark.parametrize("words", [("agent",), ("worker",), ("agent", "local")])
 def test_an_agent_takes_what_waits_and_ends(orders: Orders, words: tuple[str, ...]) -> None:
     run = orders.order()

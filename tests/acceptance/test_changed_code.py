@@ -222,6 +222,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.sampled(2, "a Python for each")
 @pytest.mark.parametrize("kind", ["thread", "process"])
 def test_a_script(kind: str, tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)

@@ -24,8 +24,9 @@ NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 COURSE = (
     "1_first_steps", "2_runners", "3_a_million", "4_model_search", "5_hpc", "6_debugging", "7_numbers", "8_measure",
 )  # fmt: skip
-DAILY = {"1_first_steps", "6_debugging", "7_numbers"}
+IN_TURN = {"6_debugging", "7_numbers"}
 WHY = "engines are started, minutes of computing"
+turn = pytest.mark.sampled(2, "a kernel for each notebook")
 KERNEL = "anabranch-test"
 LARGEST = 200_000  # bytes of a notebook with its outputs
 PATHS = re.compile(r"(?<![~\w.])/(?:home|root|tmp|work|Users|private|opt|usr|var|mnt|builds)/")
@@ -105,7 +106,13 @@ def test_committed_outputs_are_there_and_light_and_of_no_machine(name: str) -> N
     assert [cell.metadata for cell in notebook.cells if cell.metadata] == []  # times of execution
 
 
-@pytest.mark.parametrize("name", [n if n in DAILY else pytest.param(n, marks=pytest.mark.nightly(WHY)) for n in COURSE])
+@pytest.mark.parametrize(
+    "name",
+    [
+        n if n == "1_first_steps" else pytest.param(n, marks=turn if n in IN_TURN else pytest.mark.nightly(WHY))
+        for n in COURSE
+    ],
+)
 def test_a_notebook_runs_and_shows_the_kinds_of_output_that_are_committed(
     run: Callable[[str], Any], name: str
 ) -> None:
@@ -119,6 +126,7 @@ def said(notebook: Any) -> str:
     return "".join(o.text for o in outputs(notebook) if o.get("name") == "stdout")
 
 
+@turn
 def test_debugging_finds_both_kinds_of_failure_and_mends_them(run: Callable[[str], Any]) -> None:
     shown = said(run("6_debugging"))
     assert "clean[17] TriggerFailed [upstream]" in shown
@@ -126,6 +134,7 @@ def test_debugging_finds_both_kinds_of_failure_and_mends_them(run: Callable[[str
     assert "Finished in state Completed()" in shown
 
 
+@turn
 def test_numbers_are_those_of_their_seed(run: Callable[[str], Any]) -> None:
     stored = nbformat.read(NOTEBOOKS / "7_numbers.ipynb", as_version=4)
     found = re.findall(r"r=\d+, mean=[\d.]+", said(run("7_numbers")))

@@ -17,7 +17,7 @@ from anabranch import ThreadRunner, settings
 from anabranch import session as sessions
 from anabranch.integrations import local_calls
 from anabranch.records.memory import MemoryRecords
-from tests.acceptance.test_executors import MAKE, SECONDS, on_my_own, triple
+from tests.acceptance.test_executors import KINDS, MAKE, SECONDS, on_my_own, triple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +67,7 @@ def refuse() -> None:
     raise ValueError("no set-up today")
 
 
-@pytest.mark.parametrize("kind", MAKE)
+@pytest.mark.parametrize("kind", KINDS)
 def test_workers_are_set_up_once(fresh_session: sessions.Session, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(anabranch.integrations.__dict__, "tested", [])
     with MAKE[kind]().executor(initializer=set_up, initargs=("ready",)) as executor:
@@ -83,7 +83,7 @@ def test_functions_of_a_script_have_the_variables_that_the_set_up_has_bound(tmp_
     assert (found.stdout, found.returncode) == ("".join(["bound kept\n"] * 4), 0), found.stderr
 
 
-@pytest.mark.parametrize("kind", MAKE)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_set_up_that_raises_breaks_the_executor(
     fresh_session: sessions.Session, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -104,7 +104,7 @@ def test_a_set_up_that_raises_breaks_the_executor(
 # -- other ends ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", MAKE)
+@pytest.mark.parametrize("kind", KINDS)
 def test_an_executor_ends_after_its_session(tmp_path: Any, kind: str, gates: Callable[[str], Gate]) -> None:
     begun, go = gates("begun"), gates("go")
 
@@ -130,7 +130,7 @@ def test_an_executor_ends_after_its_session(tmp_path: Any, kind: str, gates: Cal
     assert not ending.is_alive()
 
 
-@pytest.mark.parametrize("kind", MAKE)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_forked_copy_refuses_calls(fresh_session: sessions.Session, kind: str) -> None:
     with MAKE[kind]().executor() as executor:
         assert executor.submit(triple, 1).result(SECONDS) == 3

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tests.acceptance.gates import Gate
 
 MAKE: dict[str, Callable[[], Any]] = {"thread": lambda: ThreadRunner(1), "process": lambda: ProcessRunner(1)}
+KINDS = ["thread", pytest.param("process", marks=pytest.mark.sampled(3, "workers are started for each"))]
 SECONDS = 30.0  # longest wait for a thing that must come
 
 
@@ -107,7 +108,7 @@ def test_nothing_is_shown(concurrent: str, caplog: pytest.LogCaptureFixture, cap
 # -- one worker ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", MAKE)
+@pytest.mark.parametrize("kind", KINDS)
 def test_what_has_not_begun_is_cancelled(
     fresh_session: sessions.Session, kind: str, gates: Callable[[str], Gate]
 ) -> None:
@@ -138,7 +139,7 @@ def test_what_has_not_begun_is_cancelled(
         list(mapped)
 
 
-@pytest.mark.parametrize("kind", MAKE)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_map_that_comes_too_late_cancels_its_rest(
     fresh_session: sessions.Session, kind: str, gates: Callable[[str], Gate], marks: Any
 ) -> None:
@@ -157,7 +158,7 @@ def test_a_map_that_comes_too_late_cancels_its_rest(
     assert len(marks.read()) <= 2  # what was with the worker
 
 
-@pytest.mark.parametrize("kind", MAKE)
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_end_of_the_executor_is_that_of_a_runner_that_nothing_else_has(
     fresh_session: sessions.Session, kind: str
 ) -> None:
@@ -174,7 +175,7 @@ def test_the_end_of_the_executor_is_that_of_a_runner_that_nothing_else_has(
     assert closed(twins[0])
 
 
-@pytest.mark.parametrize("kind", MAKE)
+@pytest.mark.parametrize("kind", KINDS)
 def test_an_executor_that_is_gone_does_what_it_has_taken(fresh_session: sessions.Session, kind: str) -> None:
     executor = MAKE[kind]().executor()
     futures = [executor.submit(triple, x) for x in range(5)]
@@ -185,7 +186,7 @@ def test_an_executor_that_is_gone_does_what_it_has_taken(fresh_session: sessions
     assert [one.result(SECONDS) for one in futures] == list(values) == [0, 3, 6, 9, 12]
 
 
-@pytest.mark.parametrize("kind", MAKE)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_runners_block_waits_for_its_executors(
     fresh_session: sessions.Session, kind: str, gates: Callable[[str], Gate]
 ) -> None:
@@ -204,7 +205,7 @@ def test_a_runners_block_waits_for_its_executors(
     assert closed(own)
 
 
-@pytest.mark.parametrize("kind", MAKE)
+@pytest.mark.parametrize("kind", KINDS)
 def test_arguments_and_values_are_not_kept(fresh_session: sessions.Session, kind: str) -> None:
     class Held:
         def __reduce__(self) -> Any:

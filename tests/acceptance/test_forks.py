@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.sampled(3, "a Python, and often two workers, for each")
 FORKING = Path(__file__).with_name("forking.py")
 
 PROGRAM = """

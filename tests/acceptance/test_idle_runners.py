@@ -64,7 +64,7 @@ def is_closed(runner: Any) -> bool:
 
 
 NAMES = ["inline", "thread", "process"]
-DASK = pytest.param("dask", marks=pytest.mark.dask)
+DASK = pytest.param("dask", marks=[pytest.mark.dask, pytest.mark.sampled(3, "a cluster of its own")])
 # And no Ray: a process has one, and the session that the other tests share has taken all its processors.
 
 

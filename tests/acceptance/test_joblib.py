@@ -48,7 +48,7 @@ def inside(n: int) -> tuple[int, str]:
     return len(set(found)), type(parallel._backend).__name__
 
 
-@pytest.fixture(params=list(MAKE))
+@pytest.fixture(params=["thread", pytest.param("process", marks=pytest.mark.sampled(3, "it starts workers for each"))])
 def kind(request: pytest.FixtureRequest, fresh_session: sessions.Session) -> Iterator[str]:
     with MAKE[request.param]() as own, parallel_config("anabranch", runner=own):
         yield request.param

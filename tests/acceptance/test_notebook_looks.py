@@ -92,6 +92,7 @@ def cards() -> list[str]:
     return [shown(one) for one in (*runs, load, main, InlineRunner())]
 
 
+@pytest.mark.sampled(2, "a browser for each")
 @pytest.mark.parametrize("theme", THEMES)
 def test_cards_are_seen_and_read_in_a_browser(page: Page, theme: str) -> None:
     paper, ink = THEMES[theme]

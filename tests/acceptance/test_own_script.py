@@ -14,6 +14,7 @@ from tests.acceptance.sessions import over
 
 SCRIPT = Path(__file__).with_name("own_script.py")
 ROOT = Path(__file__).resolve().parents[2]
+FAR = over("dask", "ray", marks=[pytest.mark.sampled(2, "an engine for each")])
 
 
 def start(kind: str, folder: Path, expected: str) -> str:
@@ -28,7 +29,7 @@ def start(kind: str, folder: Path, expected: str) -> str:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("kind", over("thread", "process", "dask", "ray"))
+@pytest.mark.parametrize("kind", [*over("thread", "process"), *FAR])
 def test_values_of_the_scripts_own_classes_are_the_scripts(kind: str, tmp_path: Path) -> None:
     assert start(kind, tmp_path, "Completed") == "DONE"
     if kind in ("process", "dask"):  # the same store, another program
@@ -51,6 +52,7 @@ if __name__ == "__main__": main()
 """
 
 
+@pytest.mark.sampled(2, "a Python for each")
 @pytest.mark.parametrize("name", ["colours.py", "my-colours.py"])
 def test_the_command_reads_what_the_script_has_stored(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(COLOURS)

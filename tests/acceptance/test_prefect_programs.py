@@ -41,6 +41,7 @@ def expected(program: Path) -> list[str]:
     return [line.removeprefix("# ") for line in tail.splitlines()]
 
 
+@pytest.mark.sampled(5, "a Python for each program")
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_programs_print_what_prefect_promises(name: str, tmp_path: Path) -> None:
     program = FOLDER / f"{name}.py"

@@ -10,13 +10,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import hypothesis
 import pytest
 
 import anabranch
 from tests import parts
-from tests.acceptance.far import SAMPLE, WIRE
+from tests.acceptance import far
 from tests.engines import BORROWERS
-from tests.nightly import left_out
+from tests.nightly import left_out, profile
 from tests.parts import AT_ONCE, PARTS, STOPPED, UNENDED, WAITING, Part, Running, main, run, standing
 from tests.waiting import until
 
@@ -69,13 +70,55 @@ def test_a_file_that_is_sampled_as_a_whole_has_all_its_cases_on_one_day() -> Non
     assert sorted(len(by_day(cases, day)) for day in range(3)) == [0, 0, 5]
 
 
-def test_both_engines_have_some_of_each_sample() -> None:
+def test_examples_are_fewer_by_day_and_drawn_anew() -> None:
+    day, night = (hypothesis.settings.get_profile(name) for name in (profile("(not nightly) and x"), profile("")))
+    assert 0 < day.max_examples < night.max_examples
+    assert not day.derandomize
+    assert hypothesis.settings.default.max_examples in (day.max_examples, night.max_examples)
+
+
+@pytest.mark.parametrize("name", ["SAMPLE", "WIRE_SAMPLE", "NEAR_SAMPLE"])
+def test_both_engines_have_some_of_each_sample(name: str) -> None:
     """Cases on Dask and Ray take turns: an even number would give a day to one of them."""
-    assert SAMPLE % 2 == 1
+    assert getattr(far, name) % 2 == 1
+
+
+def on(kind: str, file: str, fixture: str = "runner") -> Any:
+    """A case on this kind of runner, which keeps the marks that it is given."""
+    marks = [getattr(pytest.mark, kind).mark] if kind in ("dask", "ray") else []
+    return SimpleNamespace(
+        path=Path("acceptance", file), callspec=SimpleNamespace(params={fixture: kind}), marks=marks,
+        get_closest_marker=lambda name: next((mark for mark in marks if mark.name == name), None),
+        add_marker=lambda mark: marks.append(mark.mark),
+    )  # fmt: skip
+
+
+def marked(*cases: Any) -> list[int | None]:
+    """One in how many days each case runs."""
+    far.sampled(cases, Path("acceptance"))
+    found = [case.get_closest_marker("sampled") for case in cases]
+    return [mark and mark.args[0] for mark in found]
+
+
+def test_a_day_samples_what_the_driver_decides_on_workers_elsewhere() -> None:
+    cases = [on(kind, "test_hooks.py") for kind in ("inline", "thread", "process", "dask", "ray")]
+    assert marked(*cases) == [None, None, far.NEAR_SAMPLE, far.SAMPLE, far.SAMPLE]
+    assert marked(on("process", "test_hooks.py", "apart"), on("process", "test_hooks.py", "processes")) == [None, None]
+
+
+def test_a_day_has_all_of_a_wire_on_processes_and_some_on_each_engine() -> None:
+    cases = [on(kind, "test_resume.py") for _ in range(far.WIRE_SAMPLE) for kind in ("process", "dask", "ray")]
+    assert marked(*cases) == [None, far.WIRE_SAMPLE, far.WIRE_SAMPLE] * far.WIRE_SAMPLE
+    for day in range(far.WIRE_SAMPLE):
+        left = left_out(cases, day)
+        runs = [case.callspec.params["runner"] for case in cases if case not in left]
+        assert {"dask", "ray"} <= set(runs)
+    few = [on(kind, "test_resume.py") for kind in ("dask", "ray")]
+    assert marked(*few) == [None, None]
 
 
 def test_the_tables_name_what_is_there() -> None:
-    assert [name for name in WIRE if not (TESTS / "acceptance" / f"{name}.py").exists()] == []
+    assert [name for name in far.WIRE if not (TESTS / "acceptance" / f"{name}.py").exists()] == []
     assert [name for name in BORROWERS if not (TESTS / name).is_dir()] == []
 
 

@@ -136,6 +136,7 @@ options = st.fixed_dictionaries(
 )
 
 
+USUAL = hypothesis.settings.default.max_examples  # fewer by day
 drawn = functools.partial(
     hypothesis.settings, deadline=None, print_blob=True, suppress_health_check=list(hypothesis.HealthCheck)
 )
@@ -162,7 +163,7 @@ def bare(fn: Callable[[Any], Any], x: Any) -> Any:
     return asyncio.run(_awaited(found)) if inspect.iscoroutine(found) else found
 
 
-@drawn(max_examples=60)
+@drawn(max_examples=USUAL * 3 // 5)
 @hypothesis.given(fn=functions, x=values, chosen=options)
 def test_all_ways_are_one(near: str, fn: Any, x: Any, chosen: dict[str, Any]) -> None:
     expected = outcome(lambda: bare(fn, x))
@@ -177,14 +178,14 @@ def test_all_ways_are_one(near: str, fn: Any, x: Any, chosen: dict[str, Any]) ->
     assert {way: outcome(run) for way, run in ways.items()} == dict.fromkeys(ways, expected)
 
 
-@drawn(max_examples=20)
+@drawn(max_examples=USUAL // 5)
 @hypothesis.given(xs=st.lists(values, min_size=1, max_size=5), chosen=options)
 def test_a_map_is_its_items(near: str, xs: list[Any], chosen: dict[str, Any]) -> None:
     work = task(name=f"law-{next(_names)}", **chosen)(_closed(xs))
     assert [repr(one) for one in work.map(xs).results()] == [repr(_closed(xs)(x)) for x in xs]
 
 
-@drawn(max_examples=20)
+@drawn(max_examples=USUAL // 5)
 @hypothesis.given(x=values, chosen=options)
 def test_generators_give_all_their_items(near: str, x: Any, chosen: dict[str, Any]) -> None:
     work = task(name=f"law-{next(_names)}", **chosen)(_late)

@@ -14,11 +14,14 @@ from tests.acceptance.sessions import over
 SCRIPT = Path(__file__).with_name("script.py")
 ROOT = Path(__file__).parents[2]
 
-
+TURN = pytest.mark.sampled(3, "two starts of Python; tests/acceptance/test_own_script.py has one script on each")
 NIGHT = pytest.mark.nightly("two starts of an engine; tests/acceptance/test_own_script.py has one script on each")
 
 
-@pytest.mark.parametrize("runner", [*over("inline", "thread", "process"), *over("dask", "ray", marks=[NIGHT])])
+RUNNERS = [*over("inline", "thread", "process", marks=[TURN]), *over("dask", "ray", marks=[NIGHT])]
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
 @pytest.mark.timeout(180)
 def test_own_classes(runner: str, tmp_path: Path) -> None:
     home = {"ANABRANCH_HOME": str(tmp_path), "ANABRANCH_PROGRESS": "false", "PYTHONPATH": str(ROOT)}

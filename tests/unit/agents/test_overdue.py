@@ -10,12 +10,13 @@ from anabranch.agents.state import AgentState
 from anabranch.agents.words import Claimed, Seen, Sent, Started, Tick
 from anabranch.core.launching import Phase, Reference, Sight
 from anabranch.core.orders import Claim, Order
-from tests.unit.agents.world import DEPLOYMENT, Player, World, play
+from tests.unit.agents.world import DEPLOYMENT, Player, World, play, played
 
 KEY = ("r", 1)
 JOB = Reference("fake", "1", "r-1", "")
 
 
+@played
 @pytest.mark.parametrize("seed", range(40))
 def test_drivers_that_hang_before_they_begin_hold_up_no_order(seed: int) -> None:
     """Their agents live, so that their claims never end by silence; drivers that have begun may take their time."""

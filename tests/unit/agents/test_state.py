@@ -35,7 +35,7 @@ from anabranch.agents.words import (
 from anabranch.core.launching import Phase, Reference, Sight
 from anabranch.core.orders import Claim, Heard, Kill, Order, OrderState
 from anabranch.serving.kinds import kind_of
-from tests.unit.agents.world import DEPLOYMENT, Player, World, play
+from tests.unit.agents.world import DEPLOYMENT, Player, World, play, played
 
 KEY = ("r", 1)
 JOB = Reference("fake", "1", "r-1", "")
@@ -45,6 +45,7 @@ HANDLE = '{"kind": "fake", "id": "1", "name": "r-1", "folder": "", "cluster": ""
 # -- generated worlds --------------------------------------------------------------------------------
 
 
+@played
 @pytest.mark.parametrize("seed", range(60))
 def test_all_orders_end_once_whatever_the_network_does(seed: int) -> None:
     """Two agents, one of which dies and another takes its place: each order completes, no claim is started twice."""
@@ -72,6 +73,7 @@ def test_all_orders_end_once_whatever_the_network_does(seed: int) -> None:
     assert dead.state.capacity
 
 
+@played
 @pytest.mark.parametrize("seed", range(40))
 def test_no_finished_run_is_done_again_because_the_service_was_away(seed: int) -> None:
     """Flows that fail end with exit code 1, as a driver that died: the rows that it left tell them apart."""
@@ -94,6 +96,7 @@ def test_no_finished_run_is_done_again_because_the_service_was_away(seed: int) -
     assert [one.state.held for one in players] == [{}, {}]
 
 
+@played
 @pytest.mark.parametrize("seed", range(20))
 def test_no_more_jobs_than_the_capacity(seed: int) -> None:
     rng = random.Random(seed)
@@ -113,6 +116,7 @@ def lost_starts(player: Player) -> list[Any]:
     return [key for key in player.world.running if key not in held or held[key].over]
 
 
+@played
 @pytest.mark.parametrize("seed", range(20))
 def test_a_stopped_agent_claims_nothing_and_ends(seed: int) -> None:
     rng = random.Random(seed)
@@ -130,6 +134,7 @@ def test_a_stopped_agent_claims_nothing_and_ends(seed: int) -> None:
     assert [key for key in world.running if key in one.state.held] == []
 
 
+@played
 @pytest.mark.parametrize("seed", range(20))
 def test_instructions_do_not_overtake_their_answers(seed: int) -> None:
     """Of beats, claims and looks one is under way at a time."""

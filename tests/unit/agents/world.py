@@ -7,6 +7,8 @@ import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from anabranch.agents.state import AgentState
 from anabranch.agents.words import (
     Ask,
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from anabranch.core.orders import Hold
 
 LEASE = 30.0
+played = pytest.mark.sampled(5, "a play for each seed: each of them once in five days")
 DEPLOYMENT = DeploymentRow("d", "flow", "d")
 
 

@@ -191,7 +191,7 @@ def test_trouble_is_told_when_none_can_start_and_when_patience_ends() -> None:
     assert group.why(there) == ""
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=2 * settings.default.max_examples)
 @given(
     st.lists(
         st.tuples(st.integers(0, 6), st.integers(0, 6), st.sampled_from([NOTHING, MUCH]), st.integers(1, 40)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from anabranch.batch.commands import Ran
 from anabranch.batch.environment import scrubbed
 from anabranch.batch.slurm_refusals import job_id
+from anabranch.batch.slurm_states import Line
 from anabranch.core.errors import LaunchError
 from anabranch.core.launching import Job, Phase, Reference, Resources
 from anabranch.launch.slurm import SlurmLauncher, directives, one_processor
@@ -212,6 +214,19 @@ def test_one_question_for_all_jobs(count: int, tmp_path: Path) -> None:
     assert {seen.phase for seen in one.look(wanted).values()} == {Phase.RUNNING}
     assert slurm.times["squeue"] == 1
     assert max(len(word) for word in slurm.asked[0]) < 100_000  # what the kernel takes for one word is 131,071
+
+
+def test_each_line_of_an_answer_is_read_once_however_many_jobs_ask(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each job looked through all lines: an agent computed for seconds at each look at its thousand jobs."""
+    read, job = Counter[str](), vars(Line)["job"].fget
+    monkeypatch.setattr(Line, "job", property(lambda line: read.update([line.id]) or job(line)))
+    slurm, wanted = Slurm(), references(300, tmp_path)
+    slurm.queue = {one.id: (one.name, "RUNNING") for one in wanted}
+    one, _ = launcher(slurm)
+    assert len(one.look(wanted)) == 300
+    assert set(read.values()) == {1}
 
 
 def test_those_that_are_missing_are_asked_for_by_id_together(tmp_path: Path) -> None:

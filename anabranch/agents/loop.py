@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from anabranch.core.orders import Agent
     from anabranch.core.service import Service
 
-WAIT = 10.0  # seconds that a claim waits at the service for an order
+WAIT = 25.0  # seconds that a claim waits at the service for an order
 _AT_ONCE = 4  # jobs that are being started
 _LONGEST_SLEEP = 60.0
 

@@ -48,6 +48,7 @@ LOOK = 0.5  # seconds between two looks at processes; queues and clusters are as
 _EMPTY = 0.2  # seconds from an answer without orders to the next question: a service that closes answers at once
 _LONGEST_PAUSE = 15.0  # seconds between two tries to reach the service
 _LAST_WORDS = 15.0  # seconds in which a stopping agent tries to tell the ends of its jobs
+_IDLE = 2  # times as rare are the beats of an agent without jobs: what it waits with at the service tells of it, too
 _REMEMBERED = 1000  # claims that are over and told of: a late answer may name them once more
 
 
@@ -151,8 +152,8 @@ class AgentState:
                 self.held[key].not_sent(now, away=away)
                 self._news |= self.held[key].over
             case Told():
-                self._due[Beat].answered(now + self._beat_every)
                 self._told(event, now)
+                self._due[Beat].answered(now + self._beat_every * (1 if self.held else _IDLE))
             case NotEnded(reference):
                 for one in self.held.values():
                     if one.reference == reference:

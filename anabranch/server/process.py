@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from anabranch.records.service.direct import DirectService
 
 GRACE = 3  # seconds that open requests have after SIGTERM
+TICK = 1.0  # seconds between two looks at the clock, for the date in answers
 KEEP = 75  # seconds for which a connection without a request stays open: longer than clients keep theirs
 THREADS = 16  # requests in the database at once
 
@@ -103,6 +106,8 @@ class Process(uvicorn.Server):
 
     def __init__(self, app: FastAPI, binding: Binding) -> None:
         self.ended_by = 0  # a signal
+        self._end = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting = app.state.world.waiting
         super().__init__(
             uvicorn.Config(
@@ -116,12 +121,21 @@ class Process(uvicorn.Server):
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
         await super().startup(sockets)
 
+    async def main_loop(self) -> None:
+        """Tick once a second, for the date in answers, and at the end at once; uvicorn's own loop wakes ten times."""
+        self._loop = asyncio.get_running_loop()
+        while not await self.on_tick(0):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._end.wait(), TICK)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """End in order; at the second signal at once. uvicorn's own would raise the signal again at the end."""
         self.force_exit = self.should_exit
         self.should_exit = True
         self.ended_by = sig
         self._waiting.close()
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._end.set)
 
 
 def serve(

@@ -103,7 +103,11 @@ def end(ledger: Ledger, db: Connection, order: Locked, state: int, message: str)
 
 
 def close(ledger: Ledger, db: Connection, order: Locked) -> None:
-    """Note that the run of an order has ended, as its driver has written it."""
+    """Note that the run of an order has ended, as its driver has written it; its slot is free, so agents look again.
+
+    The transaction has the order's pool.
+    """
+    ledger.lock_pool(db, order.pool)  # its turn goes up
     _move(ledger, db, order, OrderState.DONE, order.due, order.token, order.recoveries, order.run_message)
 
 

@@ -158,6 +158,18 @@ def test_instructions_do_not_overtake_their_answers(seed: int) -> None:
 # -- one by one --------------------------------------------------------------------------------------
 
 
+def test_an_agent_without_jobs_says_so_half_as_often_and_with_one_at_once() -> None:
+    state = joined()
+    assert of_kind(state.handle(Tick(), 9.9), Beat) == []
+    assert of_kind(state.handle(Tick(), 10.0), Beat)
+    state.handle(Told([], Heard()), 10.0)
+    state.handle(Claimed([claim(*KEY)]), 11.0)
+    assert of_kind(state.handle(Started(KEY, JOB), 11.5), Beat)
+    state.handle(Told([], Heard()), 11.5)
+    assert of_kind(state.handle(Tick(), 16.4), Beat) == []
+    assert of_kind(state.handle(Tick(), 16.5), Beat)
+
+
 def claim(run: str = "r", token: int = 1) -> Claim:
     return Claim(Order(run, "d", token=token), DEPLOYMENT, run)
 
@@ -372,8 +384,8 @@ def test_an_agent_that_stops_without_a_grace_leaves_its_jobs_alone() -> None:
 
 def test_an_agent_that_waits_for_an_answer_needs_no_clock() -> None:
     state = joined()
-    assert state.wake() == 5.0  # the next beat; the claim waits at the service
-    state.handle(Tick(), 5.0)
+    assert state.wake() == 10.0  # the next beat of an agent without jobs; the claim waits at the service
+    state.handle(Tick(), 10.0)
     assert state.wake() == float("inf")
 
 

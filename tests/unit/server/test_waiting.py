@@ -11,6 +11,7 @@ import pytest
 from anabranch.core.errors import RecordsError
 from anabranch.server import waiting
 from anabranch.server.waiting import Waiting
+from tests.waiting import until
 
 
 class Face:
@@ -124,9 +125,11 @@ def test_nobody_looks_while_nobody_waits() -> None:
     async def play() -> None:
         face.value = 1
         await asyncio.wait_for(room.for_news("p", {"p": 0}, 600.0), 30)
-        looking = room._looking
-        assert looking is not None
         room.ring()
-        await asyncio.wait_for(looking, 30)
+        until(lambda: room._looking is None)
+        looks = face.looks
+        room.ring()
+        await asyncio.wait_for(room.for_news("p", {"p": 0}, 600.0), 30)  # looks begin again
+        assert face.looks > looks
 
     asyncio.run(play())

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.sampled(4, "programs in allocations that end")
 CLI = (sys.executable, "-c", "from anabranch.cli import main; main()")
 MANY = 12  # allocations
+STARTS = 120  # seconds for a program to start and to end, on a machine that is busy with others
 LONGER = 2.0  # times each than the one before: a slow machine gets nothing done in a short one
 HEAD = """
 @task
@@ -80,7 +81,7 @@ def goes_on(
 ) -> tuple[int, str]:
     """Resume the run in one allocation of so many seconds after the other while it is suspended; how it ends."""
     for _ in range(MANY):
-        left = told.end()
+        left = told.end(seconds + STARTS)
         if left.code != 75:
             return left.code, left.errors
         between()
@@ -97,6 +98,7 @@ def lines(path: Path) -> Counter[str]:
     return Counter(path.read_text().split()) if path.exists() else Counter()
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("runner", RUNNERS)
 def test_a_run_goes_through_several_allocations(tmp_path: Path, runner: str) -> None:
     body = HEAD + MAP.format(runner=RUNNERS[runner])

@@ -7,11 +7,10 @@ import functools
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, Literal, Protocol, Unpack, overload
 
 from anabranch import serving
-from anabranch.core import context, options, states, strays, tracebacks
+from anabranch.core import context, lazy, options, states, strays, tracebacks
 from anabranch.core.decorated import AnyFlow, Hooked
 from anabranch.core.descriptors import Bound, opened, owner_of
 from anabranch.core.errors import MissingContextError, OptionError, ResumeError
-from anabranch.core.lazy import later
 from anabranch.core.options import FlowOptions, TaskOptions
 from anabranch.core.params import Binder
 from anabranch.core.reachable import plain
@@ -34,11 +33,8 @@ if TYPE_CHECKING:
     from anabranch.runs import flow_begin, flow_streams, given_values, resumed, submitted_flows
     from anabranch.serving.deployment import Deployment
 else:
-    later(
-        globals(), sessions="anabranch.session", flow_begin="anabranch.runs.flow_begin",
-        flow_streams="anabranch.runs.flow_streams", given_values="anabranch.runs.given_values",
-        resumed="anabranch.runs.resumed", submitted_flows="anabranch.runs.submitted_flows",
-    )  # fmt: skip
+    lazy.later(globals(), "anabranch", sessions="session")
+    lazy.later(globals(), "anabranch.runs", *"flow_begin flow_streams given_values resumed submitted_flows".split())
 
 
 class Flow(AnyFlow, Hooked, Generic[P, R_co]):
@@ -318,8 +314,7 @@ class Flow(AnyFlow, Hooked, Generic[P, R_co]):
     @overload
     def __get__(self, instance: object, kind: type | None = None) -> Flow[P, R_co]: ...
     def __get__(self, instance: Any, kind: type | None = None) -> Any:
-        owner = owner_of(self._binds, instance, kind)
-        return self if owner is None else BoundFlow(self, owner)
+        return self if (owner := owner_of(self._binds, instance, kind)) is None else BoundFlow(self, owner)
 
     def __reduce__(self) -> Any:
         return (_rebuild, (self.fn, self.options, self._binds))

@@ -6,13 +6,12 @@ import functools
 import inspect
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, Unpack, overload
 
-from anabranch.core import context, options, strays, tracebacks
+from anabranch.core import context, lazy, options, strays, tracebacks
 from anabranch.core.annotations import quote, unmapped
 from anabranch.core.asking import attribute
 from anabranch.core.decorated import Hooked
 from anabranch.core.descriptors import CHAINS, Bound, opened, owner_of, under_classmethod
 from anabranch.core.errors import OptionError
-from anabranch.core.lazy import later
 from anabranch.core.options import MAP_OPTION_NAMES, MapOptions, TaskOptions
 from anabranch.core.reachable import plain
 from anabranch.core.runnable import Runnable, name_of
@@ -34,7 +33,8 @@ if TYPE_CHECKING:
     from anabranch.core.type_variables import Items
     from anabranch.runs import task_calls
 else:
-    later(globals(), session="anabranch.session", task_calls="anabranch.runs.task_calls")
+    lazy.later(globals(), "anabranch", "session")
+    lazy.later(globals(), "anabranch.runs", "task_calls")
 
 
 def _nothing() -> None:

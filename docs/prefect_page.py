@@ -79,8 +79,8 @@ DIFFERS = {
     "prefect.triggers.manual_only": "raises: nothing pauses",
     "prefect.engine.signals.PAUSE": "raises: nothing pauses",
     "prefect.variables.Variable": "lasts as long as the program; `PREFECT_VARIABLE_NAME` in the environment sets one",
-    "prefect_dask.DaskTaskRunner": "on Dask; of `client_kwargs` `security` counts, and `performance_report_path` writes nothing",
-    "prefect_ray.RayTaskRunner": "on Ray; `init_kwargs` other than `num_cpus` begin a Ray that stays until the program's end",
+    "prefect_dask.DaskTaskRunner": "of `client_kwargs` `security` counts, and `performance_report_path` writes nothing",
+    "prefect_ray.RayTaskRunner": "`init_kwargs` besides `num_cpus` begin a Ray that stays until the program's end",
     "prefect_shell.ShellOperation": "called, it is a task with a text as its value; `.run()` gives lines",
 }  # fmt: skip
 

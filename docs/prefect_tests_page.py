@@ -58,7 +58,8 @@ def page() -> str:
         for one in kind.tests:
             place, _, name = one.rpartition("::")
             rows[place].append(f"`{name}`")
-        parts += ["| in | tests |\n|---|---|", *(f"| `{place}` | {', '.join(names)} |" for place, names in rows.items()), ""]
+        lines = [f"| `{place}` | {', '.join(names)} |" for place, names in rows.items()]
+        parts += ["| in | tests |\n|---|---|", *lines, ""]
     return "\n".join(parts).rstrip() + "\n"
 
 

@@ -44,14 +44,15 @@ class _Later(ModuleType):
         return getattr(home, name)
 
 
-def later(names: dict[str, Any], **homes: str) -> None:
+def later(names: dict[str, Any], package: str, *modules: str, **known_as: str) -> None:
     """Put modules into a module's globals that are loaded at their first use.
 
     A module at the top imports so what carries runs out: a program that declares tasks and flows, and runs none, does
     not load the engine. Type checkers read the imports of an `if TYPE_CHECKING` beside it.
 
     Args:
-        homes: by name in these globals, the module's dotted name.
+        modules: of the package, under their own names.
+        known_as: others, by their name in these globals.
     """
-    for known_as, home in homes.items():
-        names[known_as] = _Later(home, names, known_as)
+    for name, module in {**dict(zip(modules, modules, strict=True)), **known_as}.items():
+        names[name] = _Later(f"{package}.{module}", names, name)

@@ -62,7 +62,8 @@ def test_their_tests_pass(name: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [
             sys.executable, "-P", "-m", "pytest", "--noconftest", "-c", str(tmp_path / "pytest.ini"), "-q",
-            f"--junitxml={told}", "--import-mode=importlib", *options, *plugins, str(Path(CHECKOUT or "", "tests", name)),
+            f"--junitxml={told}", "--import-mode=importlib", *options, *plugins,
+            str(Path(CHECKOUT or "", "tests", name)),
         ],
         env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=tmp_path, capture_output=True, text=True, timeout=1790,
     )  # fmt: skip

@@ -54,10 +54,8 @@ with Flow("resources") as flow:
         worked = work(cluster, n)
         followed = after(upstream_tasks=[worked])
 
-with Flow("nested") as nested:
-    with Cluster(size=1) as cluster:
-        with Opened("a") as name:
-            inner = work(cluster, 1)
+with Flow("nested") as nested, Cluster(size=1) as cluster, Opened("a"):
+    inner = work(cluster, 1)
 
 
 def shown(state):

@@ -49,7 +49,7 @@ def test_a_plain_ray_is_the_runners_own() -> None:
 
 def test_what_changes_nothing_on_dask_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dask_runners, "_warned", set())
-    with pytest.warns(UserWarning) as told:
+    with pytest.warns(UserWarning, match="DaskTaskRunner") as told:
         runner = DaskTaskRunner(
             address="tcp://10.0.0.1:8786", client_kwargs={"timeout": 3, "security": "certificates"},
             performance_report_path="report.html",

@@ -9,11 +9,12 @@ from html.parser import HTMLParser
 import pytest
 
 from anabranch.core import states
-from anabranch.core.runs import FlowRunRow, ItemBlock, ItemRow, MapRow
+from anabranch.core.runs import Ended, FlowRunRow, ItemBlock, ItemRow, MapRow
 from anabranch.core.spent import Spent
 from anabranch.display import run_cards, run_figures, run_report
 from anabranch.display.run_figures import LANES, RunFigures, gather, states_of
 from anabranch.display.timelines import nice_step
+from anabranch.display.watch.tally import Tally
 from anabranch.records.memory import MemoryRecords
 
 NOW = 1_800_000_000.0
@@ -165,6 +166,22 @@ def test_states_of_a_map_are_those_of_the_last_attempts() -> None:
     done = states.COMPLETED
     assert list(codes) == [done, done, done, 0, 0, states.CRASHED]
     assert again == 2
+
+
+def test_items_that_an_earlier_driver_ended_before_they_began_were_not_tried_again() -> None:
+    class Found:
+        blocks = [  # noqa: RUF012
+            ItemBlock("m", 0, 4, bytes([states.CANCELLED]) * 4),
+            ItemBlock("m", 0, 3, attempt=2),
+            ItemBlock("m", 3, 1, attempt=3),
+        ]
+        left = [(0, 1, states.CANCELLED), (3, 2, states.AWAITING_RETRY)]  # noqa: RUF012
+
+    codes, again = states_of(4, Found())  # type: ignore[arg-type]
+    assert (bytes(codes), again) == (bytes([states.COMPLETED]) * 4, 1)
+    tally = Tally()
+    tally.take(Ended(Found.blocks, Found.left, None))
+    assert (tally.retried, tally.counts()) == (1, {"Completed": 4})
 
 
 def test_a_notebook_shows_it_without_what_untrusted_ones_drop() -> None:

@@ -170,12 +170,14 @@ class Resumption:
         code_hash: of its task's source.
         keys: of single runs: a digest of its inputs for each.
         interrupted: by item: the recorded attempts of one that the end of a walltime has interrupted.
+        unbegun: items of which no attempt but the one that goes on has begun: an earlier driver ended them before.
     """
 
-    __slots__ = ("call_key", "code_hash", "interrupted", "keys", "previous")
+    __slots__ = ("call_key", "code_hash", "interrupted", "keys", "previous", "unbegun")
 
     def __init__(self) -> None:
         self.call_key = self.code_hash = ""
         self.keys: bytearray | None = None
         self.previous: PreviousItems | None = None
         self.interrupted: dict[int, Sequence[ItemRow]] = {}
+        self.unbegun: set[int] = set()

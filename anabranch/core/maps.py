@@ -229,9 +229,15 @@ class MapRun(ItemColumns):
         """The attempt as the user's `retries` count it: without those that the infrastructure lost."""
         return self.attempts.get(index, 1) - self.budgets.uncounted.get(index, 0)
 
+    @property
+    def retried(self) -> int:
+        """How many items were tried more than once."""
+        return len(self.attempts) - len(self.resume.unbegun)
+
     def next_attempt(self, index: int, *, uncounted: bool) -> None:
         """The item begins anew; `uncounted`: what it loses was not its own doing."""
         self.attempts[index] = self.attempt(index) + 1
+        self.resume.unbegun.discard(index)
         if uncounted:
             known = self.budgets.uncounted
             known[index] = known.get(index, 0) + 1

@@ -127,7 +127,7 @@ def _bytes(map: MapRun, released: bool) -> list[str]:
 
 
 def _retried(map: MapRun) -> str:
-    return f"{units.count(len(map.attempts))} with more than one attempt" if map.attempts else ""
+    return f"{units.count(map.retried)} with more than one attempt" if map.retried else ""
 
 
 def _input_error(map: MapRun) -> str:

@@ -82,7 +82,7 @@ class Meter:
         self.seen = Reading(
             self.name, done, len(map.codes) if map.closed else None, failed_in(map.codes),
             map.codes.count(CACHED), map.codes.count(CANCELLED), map.footprint.held, map.footprint.spilled,
-            now - self.began, rate, finished, len(map.attempts),
+            now - self.began, rate, finished, map.retried,
         )  # fmt: skip
         return self.seen
 

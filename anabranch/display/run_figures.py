@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from anabranch.core.errors import AccessError
-from anabranch.core.states import NAMES, TERMINAL
+from anabranch.core.states import CANCELLED, NAMES, TERMINAL
 from anabranch.display import durations, run_nodes, strips, summary
 from anabranch.display.item_times import Axis, Busy, unique
 from anabranch.display.run_nodes import Series
@@ -202,6 +202,7 @@ def states_of(length: int, columns: Columns) -> tuple[bytearray, int]:
     """Return the state of each item, a byte each, and how many had more than one attempt."""
     codes = bytearray(max([length, *(block.first + block.count for block in columns.blocks)], default=0))
     later: dict[int, int] = {}
+    unbegun: set[int] = set()
     for block in columns.blocks:
         here = bytes((_DONE,)) * block.count if block.codes is None else block.codes
         if 0 in here:  # nothing is known of those
@@ -211,6 +212,8 @@ def states_of(length: int, columns: Columns) -> tuple[bytearray, int]:
             codes[block.first : block.first + block.count] = here
         if block.attempt > 1:
             later.update(dict.fromkeys(range(block.first, block.first + block.count), block.attempt))
+        elif not block.started and CANCELLED in here:
+            unbegun.update(index for index, code in enumerate(here, block.first) if code == CANCELLED)
     again = set(later)
     for index, attempt, state in columns.left:
         if index >= len(codes):
@@ -222,6 +225,7 @@ def states_of(length: int, columns: Columns) -> tuple[bytearray, int]:
             continue
         codes[index] = state if 0 <= state < 256 else 0
         later[index] = attempt
+    again -= {index for index in unbegun if later.get(index, 1) <= 2}  # they were ended before they began
     return codes, len(again)
 
 

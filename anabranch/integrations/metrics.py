@@ -160,7 +160,7 @@ def _add(
         if code >= FIRST_ENDED and (count := codes.count(code)):
             runs[(task, ("state", name), ("runner", runner))] += count
     labels = (task, ("runner", runner))
-    if again := sum(number - 1 for number in dict(map.attempts).values()):
+    if again := sum(number - 1 for number in dict(map.attempts).values()) - len(map.resume.unbegun):
         attempts[labels] += again
     if map.footprint.spilled:
         spilled[labels] += map.footprint.spilled

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from anabranch.core.errors import CodeChanged
 from anabranch.core.keys import DIGEST_BYTES
 from anabranch.core.previous_items import PreviousItems
-from anabranch.core.states import NAMES
+from anabranch.core.states import CANCELLED, NAMES
 from anabranch.engine import walltime
 
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ class RecordedRun:
                 found.attempts[view.index] = view.attempt
             else:  # set at once, because an item that travels behind another one is not asked about
                 map.attempts[view.index] = view.attempt + 1
+                if view.attempt == 1 and view.started is None and view.state == NAMES[CANCELLED][0]:
+                    map.resume.unbegun.add(view.index)
                 map.budgets.uncounted[view.index] = view.attempt  # earlier drivers' do not count against `retries`
                 if view.message == walltime.MESSAGE:
                     map.resume.interrupted[view.index] = self._records.attempts(row.id, view.index)

@@ -330,3 +330,31 @@ def test_recorded_runs_that_are_not_asked_for_again_are_told_with_their_counts(
     (ran.folder / "end").touch()
     assert main.resume(run) == 3 + 9 + 10 + 1 + 1 + 20
     assert told() == ["changed (1), left (6), shorter (3)"]
+
+
+SUSPENDED = """
+import os, signal
+from anabranch import flow, task
+
+@task
+def told(x):
+    if x == 3 and not os.path.exists("mended"):
+        os.kill(os.getpid(), signal.SIGUSR1)
+    return x
+
+@flow(runner="inline")
+def naps(n: int):
+    print("made", sum(told.map(range(n), chunk=1).result()))
+"""
+
+
+def test_items_that_a_suspended_run_had_not_begun_do_not_count_as_retried(home: Home) -> None:
+    (home.folder / "naps.py").write_text(SUSPENDED)
+    home.call("run", "naps.py:naps", "-p", "n=40", code=75)
+    (run,) = home.rows()
+    home.ledger.mend()
+    done = home.call("resume", run.name, code=0)
+    assert done.stdout == "made 780\n"
+    assert "retried" not in done.stderr, "the line of the map's progress"
+    home.call("run", "show", run.name, "--html", "report.html", code=0)
+    assert "more than one attempt" not in (home.folder / "report.html").read_text(encoding="utf-8")

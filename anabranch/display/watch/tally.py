@@ -63,7 +63,8 @@ class Tally:
         self.over = False
         self._later: dict[int, tuple[int, int]] = {}  # index -> attempt after the first, and its code
         self._left: list[tuple[int, int, int]] = []
-        self._again: set[int] = set()  # items that were tried more than once
+        self._again: set[int] = set()  # items with a second attempt
+        self._unbegun: set[int] = set()  # items of which the first one was ended before it began
         self._counts = Counts(b"")
         self._marks: deque[tuple[float, int]] = deque()
 
@@ -80,7 +81,8 @@ class Tally:
     @property
     def retried(self) -> int:
         """How many items were tried more than once."""
-        return len(self._again)
+        once = self._unbegun & self._again
+        return len(self._again) - sum(self._later.get(at, (2, 0))[0] <= 2 for at in once)
 
     def counts(self) -> dict[str, int]:
         """Return the number of items by state name; states that nothing tells of are left out."""
@@ -132,6 +134,8 @@ class Tally:
         fresh = len(self.codes[first:end].translate(None, _ENDED))
         if fresh and block.worker:
             self._work(block, fresh)
+        if block.attempt == 1 and not block.started and states.CANCELLED in piece:
+            self._unbegun.update(at for at, code in enumerate(piece, first) if code == states.CANCELLED)
         if block.attempt > 1:
             for at, code in enumerate(piece, first):
                 if code and block.attempt >= self._later.get(at, (0, 0))[0]:

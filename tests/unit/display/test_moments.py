@@ -11,7 +11,7 @@ from anabranch.core.runs import ItemBlock, ItemRow, MapRow
 from anabranch.display import moments
 from anabranch.display.timelines import _time
 from anabranch.records.memory import MemoryRecords
-from tests.unit.display.test_run_report import NOW, block, checked, run_row
+from tests.unit.display.recorded import NOW, block, checked, run_row
 
 MAP = MapRow("m", "run-1", "load", "map", 1000, NOW, NOW + 9, slots=2)
 

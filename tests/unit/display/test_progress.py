@@ -34,6 +34,7 @@ class FakeMap:
         self.closed = total is not None
         self.done = 0
         self.attempts: dict[int, int] = {}
+        self.retried = 0
         self.footprint = SimpleNamespace(held=0, spilled=0)
         self.scope = self
         self.end: list[Callable[[], None]] = []

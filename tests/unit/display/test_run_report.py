@@ -3,65 +3,17 @@
 from __future__ import annotations
 
 import re
-from array import array
-from html.parser import HTMLParser
 
 import pytest
 
 from anabranch.core import states
-from anabranch.core.runs import FlowRunRow, ItemBlock, ItemRow, MapRow
-from anabranch.core.spent import Spent
+from anabranch.core.runs import Ended, FlowRunRow, ItemBlock, ItemRow, MapRow
 from anabranch.display import run_cards, run_figures, run_report
 from anabranch.display.run_figures import LANES, RunFigures, gather, states_of
 from anabranch.display.timelines import nice_step
+from anabranch.display.watch.tally import Tally
 from anabranch.records.memory import MemoryRecords
-
-NOW = 1_800_000_000.0
-VOID = {"meta", "img", "rect", "path", "br", "link", "input"}
-
-
-class Checked(HTMLParser):
-    """Finds tags that are left open, and addresses."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.wrong: list[str] = []
-        self.addresses: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href")]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        pass
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in VOID:
-            return
-        if not self.open or self.open.pop() != tag:
-            self.wrong.append(tag)
-
-
-def checked(page: str) -> Checked:
-    found = Checked()
-    found.feed(page)
-    return found
-
-
-def run_row(**details: object) -> FlowRunRow:
-    values = {"state": states.COMPLETED, "state_name": "Completed", "ended": NOW + 10, **details}
-    return FlowRunRow("run-1", "etl <b>", "brave-newt", created=NOW, started=NOW, runner="process", **values)  # type: ignore[arg-type]
-
-
-def block(first: int, count: int, worker: str, begin: float, codes: bytes | None = None, **details: int) -> ItemBlock:
-    """Columns of items of 1 ms, one after another."""
-    starts = array("i", [n * 1000 for n in range(count)])
-    return ItemBlock(
-        details.pop("map", "m"), first, count, codes, NOW + begin, starts, array("i", [1000] * count), 1, worker,
-        Spent(calls=count * 1000),
-    )  # type: ignore[arg-type]  # fmt: skip
+from tests.unit.display.recorded import NOW, block, checked, run_row
 
 
 def figures(*rows: object, run: FlowRunRow | None = None) -> RunFigures:
@@ -165,6 +117,22 @@ def test_states_of_a_map_are_those_of_the_last_attempts() -> None:
     done = states.COMPLETED
     assert list(codes) == [done, done, done, 0, 0, states.CRASHED]
     assert again == 2
+
+
+def test_items_that_an_earlier_driver_ended_before_they_began_were_not_tried_again() -> None:
+    class Found:
+        blocks = [  # noqa: RUF012
+            ItemBlock("m", 0, 4, bytes([states.CANCELLED]) * 4),
+            ItemBlock("m", 0, 3, attempt=2),
+            ItemBlock("m", 3, 1, attempt=3),
+        ]
+        left = [(0, 1, states.CANCELLED), (3, 2, states.AWAITING_RETRY)]  # noqa: RUF012
+
+    codes, again = states_of(4, Found())  # type: ignore[arg-type]
+    assert (bytes(codes), again) == (bytes([states.COMPLETED]) * 4, 1)
+    tally = Tally()
+    tally.take(Ended(Found.blocks, Found.left, None))
+    assert (tally.retried, tally.counts()) == (1, {"Completed": 4})
 
 
 def test_a_notebook_shows_it_without_what_untrusted_ones_drop() -> None:

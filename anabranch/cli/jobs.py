@@ -149,7 +149,7 @@ def settle(records: Records, home: Path, now: float) -> None:
             except LaunchError as error:  # a damaged folder
                 trouble = error
                 continue
-            if found is not None and (not suspended or found.file.kind == "kubernetes"):
+            if found is not None and (not suspended or pods_again.may(found)):
                 jobs[row.id] = (row, found)
     by_queue: dict[tuple[str, ...], list[Submitted]] = {}
     for _, found in jobs.values():
@@ -180,7 +180,8 @@ def _settle_one(records: Records, row: FlowRunRow, found: Submitted, sight: Sigh
     if pods_again.wanted(found, sight):
         pods_again.go_on(records, row, found, sight, kubernetes(), now)
     elif states.is_final(row.state):  # suspended, and by a person's word no other pod goes on
-        pass
+        if sight.phase in OVER:
+            pods_again.leave(found)
     elif sight.phase in OVER and found.file.kind == "kubernetes":
         _end_pod(records, row, found, sight, now)
     elif sight.phase in OVER:

@@ -150,6 +150,13 @@ def test_a_run_that_still_runs_ends_as_crashed_where_nothing_ever_ended(
     assert now.message.endswith("no other pod goes on with it: no task run has ended in 3 pods")
 
 
+def test_a_suspended_run_that_stays_is_not_asked_about_again(found: Submitted) -> None:
+    assert pods_again.may(found)
+    pods_again.leave(found)
+    assert not pods_again.may(found)
+    assert not pods_again.wanted(found, TAKEN)
+
+
 def test_progress_is_counted_between_two_pods() -> None:
     assert after(Pods(2, 5), 6) == Pods(0, 6)
     assert after(Pods(1, 5), 5) == Pods(2, 5)

@@ -1,4 +1,4 @@
-"""A run whose pod the cluster took away goes on in another pod: what is decided, and what a job's folder keeps of it.
+"""A run goes on in another pod when the cluster took its pod away: what is decided, and what a job's folder keeps.
 
     taken away --its record says Suspended--> another Job of the same manifest --> its pod goes on with the run
                        '-- nothing has ended in several pods, or a person has deleted the Job --> it stays as it is

@@ -114,8 +114,8 @@ def test_of_git_the_pod_gets_the_commit_that_was_there(tmp_path: Path) -> None:
     repository = tmp_path / "code"
     repository.mkdir()
     (repository / "survey.py").write_text("x = 1\n")
-    who = ["-c", "user.name=ada", "-c", "user.email=ada@example.org"]
-    for words in (["init", "-q", "-b", "main"], ["add", "."], [*who, "commit", "-q", "-m", "one"]):
+    author = ["-c", "user.name=ada", "-c", "user.email=ada@example.org"]
+    for words in (["init", "-q", "-b", "main"], ["add", "."], [*author, "commit", "-q", "-m", "one"]):
         subprocess.run(["git", *words], cwd=repository, check=True)
     done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=repository, check=True, capture_output=True, text=True)
     source = json.dumps({"git": f"file://{repository}", "local": True, "ref": "main"})

@@ -1,4 +1,4 @@
-"""Another pod for a run whose pod the cluster took away: when there is one, and when the run stays as it is."""
+"""Another pod for a run after the cluster took its pod: when there is one, and when the run stays as it is."""
 
 from __future__ import annotations
 

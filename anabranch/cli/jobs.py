@@ -7,10 +7,11 @@ import re
 import shutil
 from contextlib import suppress
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from anabranch.batch.shared_look import EVERY, SharedLook, file_of
 from anabranch.cli import pilots, pod_jobs, pods_again
+from anabranch.cli.submitted import Submitted as Submitted
 from anabranch.core import states
 from anabranch.core.errors import LaunchError
 from anabranch.core.job_file import FILE, OWN, JobFile
@@ -38,18 +39,6 @@ _TELLING = 5  # last lines of a log that go into a run's message
 _MANY = 1000  # open runs that are looked at
 _kubernetes: dict[tuple[str, tuple[str, ...]], KubernetesLauncher] = {}  # by kubeconfig and what is left out
 every = EVERY  # seconds between two questions to a queue
-
-
-class Submitted(NamedTuple):
-    """The job of a run.
-
-    Attributes:
-        reference: None: it is being started, or could not be.
-    """
-
-    folder: Path
-    file: JobFile
-    reference: Reference | None
 
 
 def launcher(kind: str, without: Iterable[str] = ()) -> Launcher:

@@ -22,7 +22,7 @@ from anabranch.launch import script
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from anabranch.cli.jobs import Submitted
+    from anabranch.cli.submitted import Submitted
     from anabranch.core.launching import Sight
     from anabranch.core.runs import FlowRunRow, Records
     from anabranch.launch.kubernetes import KubernetesLauncher

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from anabranch.cli import pods_again
-from anabranch.cli.jobs import Submitted
 from anabranch.cli.pods_again import IDLE, Pods, after
+from anabranch.cli.submitted import Submitted
 from anabranch.core import states
 from anabranch.core.job_file import OWN, JobFile
 from anabranch.core.launching import Phase, Reference, Sight

@@ -7,10 +7,11 @@ import re
 import shutil
 from contextlib import suppress
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from anabranch.batch.shared_look import EVERY, SharedLook, file_of
 from anabranch.cli import pilots, pod_jobs, pods_again
+from anabranch.cli.submitted import Submitted as Submitted
 from anabranch.core import states
 from anabranch.core.errors import LaunchError
 from anabranch.core.job_file import FILE, OWN, JobFile
@@ -38,18 +39,6 @@ _TELLING = 5  # last lines of a log that go into a run's message
 _MANY = 1000  # open runs that are looked at
 _kubernetes: dict[tuple[str, tuple[str, ...]], KubernetesLauncher] = {}  # by kubeconfig and what is left out
 every = EVERY  # seconds between two questions to a queue
-
-
-class Submitted(NamedTuple):
-    """The job of a run.
-
-    Attributes:
-        reference: None: it is being started, or could not be.
-    """
-
-    folder: Path
-    file: JobFile
-    reference: Reference | None
 
 
 def launcher(kind: str, without: Iterable[str] = ()) -> Launcher:
@@ -149,7 +138,7 @@ def settle(records: Records, home: Path, now: float) -> None:
             except LaunchError as error:  # a damaged folder
                 trouble = error
                 continue
-            if found is not None and (not suspended or found.file.kind == "kubernetes"):
+            if found is not None and (not suspended or pods_again.may(found)):
                 jobs[row.id] = (row, found)
     by_queue: dict[tuple[str, ...], list[Submitted]] = {}
     for _, found in jobs.values():
@@ -180,7 +169,8 @@ def _settle_one(records: Records, row: FlowRunRow, found: Submitted, sight: Sigh
     if pods_again.wanted(found, sight):
         pods_again.go_on(records, row, found, sight, kubernetes(), now)
     elif states.is_final(row.state):  # suspended, and by a person's word no other pod goes on
-        pass
+        if sight.phase in OVER:
+            pods_again.leave(found)
     elif sight.phase in OVER and found.file.kind == "kubernetes":
         _end_pod(records, row, found, sight, now)
     elif sight.phase in OVER:

@@ -140,7 +140,7 @@ def refuse(row: FlowRunRow, own: Incarnation, after: str = "") -> None:
     """Raise click.ClickException for a run that this pod is not to begin, and end where another pod has it.
 
     Args:
-        after: the incarnation with whose run this pod goes on, since the cluster took it away.
+        after: the incarnation that the cluster took away; this pod goes on with its run.
     """
     if row.ended_unbegun:
         raise click.ClickException(f"flow run {row.name!r} has ended as {row.state_name} before its pod began it")

@@ -25,9 +25,6 @@ from anabranch.core.launching import Phase
 from anabranch.core.pod_job import VARIABLE, Parcel, end_of
 from anabranch.core.runs import LogRow, TransitionRow
 from anabranch.core.secrets import has_password
-from anabranch.documents.storage import references
-from anabranch.documents.storage.fetch import CACHE, fetch
-from anabranch.entrypoints import travelling
 from anabranch.entrypoints.target import Target, target_of
 from anabranch.launch.script import started
 
@@ -139,6 +136,8 @@ def for_a_pod(
 
 def _place(code: Code, in_image: str) -> tuple[str, dict[str, str]]:
     """Return where the flow is in the pod, and the texts of its files where these travel."""
+    from anabranch.entrypoints import travelling
+
     target = code.target
     name = f":{target.flow}" if target.flow else ""
     if code.storage is not None:
@@ -157,6 +156,9 @@ def code_of(text: str, source: str, home: Path) -> Code:
     """
     if not source:
         return Code(target_of(text))
+    from anabranch.documents.storage import references  # `runs` reads this file too, and fetches nothing
+    from anabranch.documents.storage.fetch import CACHE, fetch
+
     try:
         reference = references.checked(json.loads(source) if source.startswith("{") else source)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""A run whose pod the cluster took away goes on in another pod: what is decided, and what a job's folder keeps of it.
+"""A run goes on in another pod when the cluster took its pod away: what is decided, and what a job's folder keeps.
 
     taken away --its record says Suspended--> another Job of the same manifest --> its pod goes on with the run
                        '-- nothing has ended in several pods, or a person has deleted the Job --> it stays as it is
@@ -22,7 +22,7 @@ from anabranch.launch import script
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from anabranch.cli.jobs import Submitted
+    from anabranch.cli.submitted import Submitted
     from anabranch.core.launching import Sight
     from anabranch.core.runs import FlowRunRow, Records
     from anabranch.launch.kubernetes import KubernetesLauncher
@@ -51,11 +51,19 @@ def after(before: Pods, done: int) -> Pods:
     return Pods(idle, done, over=idle >= IDLE)
 
 
+def may(found: Submitted) -> bool:
+    """Return whether the run of a job may go on in another pod; a record of the pod's own goes with the pod."""
+    return found.file.kind == "kubernetes" and found.file.record != OWN and not _read(found.folder).over
+
+
 def wanted(found: Submitted, sight: Sight) -> bool:
-    """Return whether the run of a job goes on in another pod; a record of the pod's own went with the pod."""
-    if not sight.taken or sight.phase not in (Phase.ENDED, Phase.GONE) or found.file.record == OWN:
-        return False
-    return found.file.kind == "kubernetes" and not _read(found.folder).over
+    """Return whether the run of a job goes on in another pod."""
+    return sight.taken and sight.phase in (Phase.ENDED, Phase.GONE) and may(found)
+
+
+def leave(found: Submitted) -> None:
+    """Note that no other pod goes on with a suspended run: its cluster is not asked about it any more."""
+    _write(found.folder, _read(found.folder)._replace(over=True))
 
 
 def go_on(

@@ -6,7 +6,7 @@
     logs    the pod's; where it is gone, what was kept in the job's folder
 
 Nothing is started again by the Job: a flow's retries are its own. Where the cluster took a pod away, `start_again`
-makes another Job of the same manifest, whose pod goes on with the run.
+makes another Job of the same manifest, and its pod goes on with the run.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ class KubernetesLauncher:
         return bool(version) and version < (1, 26)
 
     def start_again(self, reference: Reference, after: str) -> Reference | None:
-        """Start a job once more whose pod the cluster took away, and delete what is left of it.
+        """Start a job once more after the cluster took its pod away, and delete what is left of it.
 
         Args:
             after: the incarnation that had its run; no other run is gone on with.

@@ -73,10 +73,12 @@ ASKED = (*IMAGE, "--option=twice=allowed")
 
 
 def run(*args: str, code: int | None = 0) -> str:
-    done = subprocess.run([*MAIN, *args], capture_output=True, text=True, timeout=DEADLINE)
+    """Run a command; returns what it printed, in the order in which it did."""
+    out = subprocess.PIPE
+    done = subprocess.run([*MAIN, *args], stdout=out, stderr=subprocess.STDOUT, text=True, timeout=DEADLINE)
     if code is not None:
-        assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
+        assert done.returncode == code, done.stdout
+    return done.stdout
 
 
 def submitted(*args: str) -> str:

@@ -129,7 +129,7 @@ def test_a_run_goes_on_in_another_job_after_its_pod_was_taken_away(
         assert left.wait(lambda found: len(found) == 1 or None, DEADLINE)
 
 
-def test_a_run_whose_job_a_person_deletes_stays_suspended(home: Path, api: KubernetesApi, tmp_path: Path) -> None:
+def test_a_run_stays_suspended_where_a_person_deletes_its_job(home: Path, api: KubernetesApi, tmp_path: Path) -> None:
     name = submitted("flows.py:gated", "-p", f"gate={tmp_path / 'gate'}", f"--option=env=ANABRANCH_HOME={home}")
     shown(name, "state       Running")
     api.delete(JOBS, api.objects(JOBS)[0]["metadata"]["name"])

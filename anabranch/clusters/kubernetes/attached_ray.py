@@ -99,7 +99,7 @@ class Node:
         atexit.register(_closed_at_exit, weakref.ref(self))
         end = time.monotonic() + JOIN_SECONDS
         while not self._up(said := self._joined(head, end)):
-            # A head whose port is open may be no node of its own yet, and Ray does not wait for that for long.
+            # A head with an open port may be no node of its own yet, and Ray does not wait for that for long.
             if _EARLY not in said or time.monotonic() > end:
                 self.close()
                 last = " | ".join(said.splitlines()[-3:])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -106,6 +108,21 @@ def test_code_of_a_storage_travels_as_its_address(tmp_path: Path, monkeypatch: p
     parcel = unpacked(told.environment[VARIABLE])
     assert (parcel.place, parcel.files) == ("flows/survey.py:survey", {})
     assert parcel.storage == {"url": f"file://{tmp_path}/code"}
+
+
+def test_of_git_the_pod_gets_the_commit_that_was_there(tmp_path: Path) -> None:
+    repository = tmp_path / "code"
+    repository.mkdir()
+    (repository / "survey.py").write_text("x = 1\n")
+    author = ["-c", "user.name=ada", "-c", "user.email=ada@example.org"]
+    for words in (["init", "-q", "-b", "main"], ["add", "."], [*author, "commit", "-q", "-m", "one"]):
+        subprocess.run(["git", *words], cwd=repository, check=True)
+    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=repository, check=True, capture_output=True, text=True)
+    source = json.dumps({"git": f"file://{repository}", "local": True, "ref": "main"})
+    code = pod_jobs.code_of("survey.py", source, tmp_path / "home")
+    assert code.target.place.read_text() == "x = 1\n"
+    assert code.storage is not None
+    assert code.storage["commit"] == done.stdout.strip()
 
 
 @pytest.mark.parametrize("source", ["/srv/flows", '{"image": "team:1"}', '{"gti": "https://host/r.git"}'])

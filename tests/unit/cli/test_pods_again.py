@@ -1,4 +1,4 @@
-"""Another pod for a run whose pod the cluster took away: when there is one, and when the run stays as it is."""
+"""Another pod for a run after the cluster took its pod: when there is one, and when the run stays as it is."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from anabranch.cli import pods_again
-from anabranch.cli.jobs import Submitted
 from anabranch.cli.pods_again import IDLE, Pods, after
+from anabranch.cli.submitted import Submitted
 from anabranch.core import states
 from anabranch.core.job_file import OWN, JobFile
 from anabranch.core.launching import Phase, Reference, Sight
@@ -148,6 +148,13 @@ def test_a_run_that_still_runs_ends_as_crashed_where_nothing_ever_ended(
     now = go_on(records, found, Launcher())
     assert now.state == states.CRASHED
     assert now.message.endswith("no other pod goes on with it: no task run has ended in 3 pods")
+
+
+def test_a_suspended_run_that_stays_is_not_asked_about_again(found: Submitted) -> None:
+    assert pods_again.may(found)
+    pods_again.leave(found)
+    assert not pods_again.may(found)
+    assert not pods_again.wanted(found, TAKEN)
 
 
 def test_progress_is_counted_between_two_pods() -> None:

@@ -43,7 +43,7 @@ def test_a_large_parcel_lies_in_a_config_map_that_goes_with_the_job() -> None:
     assert "envFrom" not in container(made(environment={VARIABLE: "p"}))
 
 
-def test_a_job_once_more_has_another_name_and_says_with_whose_run_it_goes_on() -> None:
+def test_a_job_once_more_has_another_name_and_says_with_which_run_it_goes_on() -> None:
     body = made("secret=s3", environment={VARIABLE: PARCEL})
     bodies = [body, config_map(body, pod_job.parts_of(PARCEL))]
     job, beside = again(of_text(as_text(*bodies), "script"), "0123456789", "kubernetes:a.0")
@@ -92,7 +92,7 @@ def test_a_pod_that_the_cluster_took_away_is_told_from_one_that_ended() -> None:
     assert not taken(pod("Failed", ended(143)), {"reason": "DeadlineExceeded", "message": "too long"})
 
 
-def test_a_job_that_was_deleted_was_not_taken_away_and_one_whose_pod_is_gone_was() -> None:
+def test_a_job_that_was_deleted_was_not_taken_away_and_one_without_its_pod_was() -> None:
     failed = {"metadata": {"name": "j", "uid": "u"}, "spec": {},
               "status": {"conditions": [{"type": "Failed", "status": "True"}]}}  # fmt: skip
     assert kubernetes_sight.of_job(failed, "j", (), NOW).taken

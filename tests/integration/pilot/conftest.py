@@ -73,8 +73,8 @@ class Jobs:
         return sorted(str(file.relative_to(self.folder)) for file in found)
 
 
-def until(true: Callable[[], object], log: Callable[[str], str], *jobs: str) -> None:
-    waiting.until(true, lambda: "\n".join(map(log, jobs)), seconds=PATIENCE, pause=0.3)
+def until(true: Callable[[], object], log: Callable[[str], str], *jobs: str, seconds: float = PATIENCE) -> None:
+    waiting.until(true, lambda: "\n".join(map(log, jobs)), seconds=seconds, pause=0.3)
 
 
 def mine(word: str) -> list[int]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300), pytest.mark.sampled(4, "jobs of Slurm for each")]
 N = 2000
 SOME, MANY = 10_000, 100_000
+LONG = 600.0  # seconds for half of that many items
 NIGHT = pytest.mark.nightly("100,000 items; by day a tenth of them")
 EITHER = pytest.mark.sampled(2, "a job that starts twice; another engine each day")
 TWO_SETS = ["--ntasks=2", "--cpus-per-task=2"]
@@ -190,7 +191,7 @@ def test_a_later_start_of_the_job_goes_on_with_its_run(jobs: Jobs, runner: str) 
     assert again == [], jobs.log(job)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize(
     ("runner", "n"),
     [
@@ -206,12 +207,12 @@ def test_of_many_items_none_is_repeated_after_a_requeue_at_half(jobs: Jobs, runn
     folder.mkdir()
     words = ["-p", f"n={n}", "-p", f"folder={folder}", "-p", f"out={jobs.folder}/out", "--runner", runner]
     before, began = questions(), time.monotonic()
-    job = jobs.submit(jobs.pilot("counting", *words), *TWO_SETS, "--requeue")
-    until(lambda: sum(file.stat().st_size for file in folder.iterdir()) >= 4 * n // 2, jobs.log, job)
+    job = jobs.submit(jobs.pilot("counting", *words), *TWO_SETS, "--requeue", "--time=30")
+    until(lambda: sum(file.stat().st_size for file in folder.iterdir()) >= 4 * n // 2, jobs.log, job, seconds=LONG)
     asked, took = questions() - before, time.monotonic() - began
     requeue(jobs, job)
     before, began = questions(), time.monotonic()
-    until(lambda: (jobs.folder / "out").exists(), jobs.log, job)
+    until(lambda: (jobs.folder / "out").exists(), jobs.log, job, seconds=LONG)
     asked, took = asked + questions() - before, took + time.monotonic() - began
     jobs.completed(job)
     print(f"{n} items on {runner}, requeued at half: {took:.0f} s, {asked} questions to Slurm")

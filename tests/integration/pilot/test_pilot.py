@@ -19,7 +19,7 @@ from tests.integration.pilot.conftest import ROOT, mine, until
 if TYPE_CHECKING:
     from tests.integration.pilot.conftest import Jobs
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300), pytest.mark.sampled(4, "jobs of Slurm for each")]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300), pytest.mark.sampled(6, "jobs of Slurm for each")]
 N = 2000
 MANY = 100_000
 TWO_SETS = ["--ntasks=2", "--cpus-per-task=2"]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = [pytest.mark.dask, pytest.mark.sampled(7, "most have a cluster of their own")]
+pytestmark = [pytest.mark.dask, pytest.mark.sampled(5, "most have a cluster of their own")]
 
 WAIT = 60.0
 MIB = 1 << 20

@@ -19,7 +19,7 @@ from anabranch.core.states import COMPLETED
 from anabranch.records.blocks import decode
 from anabranch.records.sqlite import SqliteRecords
 
-pytestmark = pytest.mark.sampled(3, "each has two drivers")
+pytestmark = pytest.mark.sampled(5, "each has two drivers")
 SCRIPT = Path(__file__).with_name("resumed_driver.py")
 WAIT = 120.0
 TURNS = pytest.mark.sampled(5, "two drivers, and an engine for each")

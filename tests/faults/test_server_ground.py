@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.faults.ordering import Orders
     from tests.postgres import Postgres
 
-pytestmark = [pytest.mark.timeout(400), pytest.mark.sampled(4, "a server and agents for each")]
+pytestmark = [pytest.mark.timeout(400), pytest.mark.sampled(7, "a server and agents for each")]
 LOCKED = 10.0  # seconds
 EFFECTS = ["effect 0", "at the gate 0"]
 

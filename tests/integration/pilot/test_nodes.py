@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.slurm_nodes import SlurmNodes
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600), pytest.mark.sampled(4, "jobs on several nodes for each")]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600), pytest.mark.sampled(5, "jobs on several nodes for each")]
 SOON = 200.0  # seconds after an urgent job was submitted; the grace is one of 300
 RAY = pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.nightly("Ray takes longer to start; by day on Dask")])
 TWO_NODES = ["--nodes=2", "--ntasks-per-node=1", "--cpus-per-task=2"]

@@ -20,7 +20,7 @@ from tests.slurm_requests import questions
 if TYPE_CHECKING:
     from tests.integration.pilot.conftest import Jobs
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300), pytest.mark.sampled(4, "jobs of Slurm for each")]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300), pytest.mark.sampled(6, "jobs of Slurm for each")]
 N = 2000
 SOME, MANY = 10_000, 100_000
 LONG = 600.0  # seconds for half of that many items

@@ -15,7 +15,7 @@ from tests.integration.pilot.conftest import mine, until
 if TYPE_CHECKING:
     from tests.integration.pilot.conftest import Jobs
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300), pytest.mark.sampled(4, "jobs of Slurm and their steps")]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300), pytest.mark.sampled(7, "jobs of Slurm and their steps")]
 ALL = ["--ntasks=1", "--cpus-per-task=4"]
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.ray,
     pytest.mark.timeout(600),
-    pytest.mark.sampled(5, "each starts a Ray of its own, some of several nodes"),
+    pytest.mark.sampled(7, "each starts a Ray of its own, some of several nodes"),
 ]
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(200)
+pytestmark = [pytest.mark.timeout(200), pytest.mark.sampled(3, "programs and agents for each")]
 UNGUARDED = """
 import anabranch
 from pathlib import Path
@@ -58,7 +58,6 @@ def program(tmp_path: Path) -> Iterator[Program]:
     one.close()
 
 
-@pytest.mark.sampled(3, "programs and agents for each; the other tests are on a file")
 @pytest.mark.parametrize("place", ["a file", "postgres", "a server"])
 def test_a_script_becomes_a_schedule_and_ends_well(place: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     """The first slice: three runs of an interval, then SIGTERM, and nothing is left open."""

@@ -11,7 +11,7 @@ from tests import waiting
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SOON = 30.0  # seconds, at most, for what comes at once unless something is broken
+SOON = waiting.WAIT  # at most, for what comes at once unless something is broken
 
 
 class Gate:

@@ -147,6 +147,7 @@ def look_for_unreachable(session: sessions.Session) -> None:
     session.runners.close_idle(1000.0)
 
 
+@pytest.mark.sampled(2, "ten looks for garbage for each")
 @pytest.mark.parametrize("kind", ["thread", "process"])
 def test_a_runner_a_run_leaves_nothing_behind(unkept_session: sessions.Session, kind: str) -> None:
     job.with_options(runner=MAKE[kind]())(3)  # what the program itself needs is there

@@ -157,6 +157,7 @@ def test_a_flow_that_is_tried_again_draws_the_same(concurrent: str, ran: Ledger)
     assert ran.take() == [str(found)] * 2
 
 
+@pytest.mark.sampled(2, "scikit-learn in each worker")
 @pytest.mark.timeout(300)  # scikit-learn takes long to load on a busy machine
 def test_a_model_fitted_in_parallel_inside_a_task_is_the_same(concurrent: str) -> None:
     import sklearn.ensemble  # noqa: F401  # once, before threads load it together

@@ -16,10 +16,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 BLOCKS = Path(__file__).parent / "seed_004"
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.sampled(3, "a Python for each block; what they ask for has tests of its own")
 # In the place of the interpreter's start: time passes a hundred times as fast for the blocks.
 SITE = """
 import random, time

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(200)
+pytestmark = [pytest.mark.timeout(200), pytest.mark.sampled(3, "programs and agents for each")]
 UNGUARDED = """
 import anabranch
 from pathlib import Path

@@ -76,7 +76,7 @@ def pairs() -> list[Any]:
     return sorted({(name, positions[(n + 1) * step % len(positions)]) for n, name in enumerate(ZOO) for step in (1, 7)})
 
 
-@pytest.mark.sampled(5, "their pairs cost most")
+@pytest.mark.sampled(7, "their pairs cost most: each of them once a week")
 @pytest.mark.parametrize(("name", "position"), pairs())
 def test_far_away(far: str, name: str, position: str) -> None:
     check(name, position, far)

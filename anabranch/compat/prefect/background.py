@@ -21,8 +21,8 @@ from anabranch.core.context import current_flow, current_task
 
 if TYPE_CHECKING:
     from anabranch.compat.prefect.run_states import State
-    from anabranch.compat.prefect.tasks import Task
     from anabranch.core.scopes import SubmitPort
+    from anabranch.tasks import Task
 
 _waits: list[bool] = []  # one element once the program's end waits
 

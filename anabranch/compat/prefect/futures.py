@@ -145,7 +145,7 @@ class TaskRunFuture(Future[Any], PrefectTaskRunFuture[Any]):
 
     @property
     def wrapped_future(self) -> concurrent.futures.Future[State]:
-        """A future of the standard library for it, whose result is the State of its end; cancels nothing."""
+        """A future of the standard library for it: its result is the State of the end; it cancels nothing."""
         made: concurrent.futures.Future[State] = concurrent.futures.Future()
         made.set_running_or_notify_cancel()
         self.add_done_callback(lambda _: made.set_result(self.state))

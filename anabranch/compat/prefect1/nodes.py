@@ -35,7 +35,7 @@ class Graph(Protocol):
 
 
 current: ContextVar[Graph | None] = ContextVar("anabranch_prefect1_flow", default=None)
-# The nodes whose elements the calls in an `apply_map` get, one by one; None outside of one.
+# The calls in an `apply_map` get the elements of these nodes, one by one; None outside of one.
 mapped_over: ContextVar[set[Step] | None] = ContextVar("anabranch_prefect1_mapped_over", default=None)
 _SINGLE = (str, bytes, bytearray)
 

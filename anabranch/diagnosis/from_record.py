@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from anabranch.core.runs import FlowRunRow, ItemRow, ItemView, MapRow, ReasonCount, Records
 
 GROUPS = 50  # that are listed; the rest is counted
-READ = 10_000  # failed items of one map whose types of exceptions are counted here
+READ = 10_000  # failed items of one map at most, to count the types of their exceptions
 
 
 @dataclass(slots=True, frozen=True)

@@ -38,6 +38,14 @@ if TYPE_CHECKING:
 _FAILING = ("FAILED", "CRASHED")
 
 
+def _files(folder: Path, own: object) -> list[Path]:
+    """Return the files of all drivers: of this one (`own`) that on its node, and not the copy."""
+    found = sorted(folder.glob("*.db"))
+    if isinstance(own, NodeFile) and own.path.exists():
+        return [*(path for path in found if path != own.copy), own.path]
+    return found
+
+
 class UnionRecords:
     """`Records` in a folder that several machines may share.
 
@@ -101,7 +109,7 @@ class UnionRecords:
     def readers(self) -> list[Reader]:
         """Return a reader of each driver's file, by name. Raises RecordsError for a file of a newer anabranch."""
         found = []
-        for path in self._paths():
+        for path in _files(self.path, self._file):
             if path not in self._readers:
                 try:
                     database = file_at(path)
@@ -111,13 +119,6 @@ class UnionRecords:
                     continue  # another process has just deleted it
                 self._readers[path] = Reader(database)
             found.append(self._readers[path])
-        return found
-
-    def _paths(self) -> list[Path]:
-        """Return the files of all drivers: of this one that on its node, and not the copy."""
-        found = sorted(self.path.glob("*.db"))
-        if isinstance(self._file, NodeFile) and self._file.path.exists():
-            return [*(path for path in found if path != self._file.copy), self._file.path]
         return found
 
     def _ask(self, query: str, *values: Any) -> list[tuple[Reader, Any]]:

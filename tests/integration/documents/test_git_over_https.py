@@ -101,7 +101,12 @@ def test_a_token_opens_a_repository(tmp_path: Path, trusted: Certificate, monkey
     seen: list[tuple[str, str]] = []
     started: list[str] = []
     run = subprocess.run
-    monkeypatch.setattr(subprocess, "run", lambda words, **given: started.append(repr(words)) or run(words, **given))
+
+    def noted(words: Any, **given: Any) -> Any:
+        started.append(repr(words))
+        return run(words, **given)
+
+    monkeypatch.setattr(subprocess, "run", noted)
     with served_with_tls(host(tmp_path, seen), trusted) as address:
         reference = {"git": f"{address}/flows/.git", "token": "THE_TOKEN", "ref": "main"}
         folder, digest = fetch(reference, tmp_path / "cache")
@@ -125,9 +130,8 @@ def test_a_host_that_is_not_trusted_gets_no_token(
     monkeypatch.setenv("THE_TOKEN", TOKEN)
     monkeypatch.delenv("GIT_SSL_CAINFO")
     seen: list[tuple[str, str]] = []
-    with served_with_tls(host(tmp_path, seen), trusted) as address:
-        with pytest.raises(FetchError, match="certificate"):
-            fetch({"git": f"{address}/flows/.git", "token": "THE_TOKEN", "ref": "main"}, tmp_path / "cache")
+    with served_with_tls(host(tmp_path, seen), trusted) as address, pytest.raises(FetchError, match="certificate"):
+        fetch({"git": f"{address}/flows/.git", "token": "THE_TOKEN", "ref": "main"}, tmp_path / "cache")
     assert seen == []
 
 

@@ -10,25 +10,26 @@ import pytest
 
 from anabranch.compat.prefect.absent import absent
 
-Gone = absent("prefect.exceptions.ObjectLimitReached", "catch PrefectException")
+Gone: Any = absent("prefect.exceptions.ObjectLimitReached", "catch PrefectException")
 
 
 def test_a_class_stands_in_except_and_lets_the_exception_through() -> None:
-    with pytest.raises(ValueError, match="mine"):
+    def program(caught: Any) -> str:
         try:
             raise ValueError("mine")
-        except Gone:
-            pytest.fail("nothing raises it")
-    try:
-        raise ValueError("mine")
-    except (Gone, ValueError) as error:
-        assert str(error) == "mine"
+        except caught:
+            return "caught"
+
+    with pytest.raises(ValueError, match="mine"):
+        program(Gone)
+    assert program((Gone, ValueError)) == "caught"
 
 
 def test_a_class_stands_in_annotations() -> None:
-    def program(a: Gone | None, b: Optional[Gone], c: list[Gone | int], d: dict[str, Gone]) -> None: ...  # noqa: UP045
+    def program(a, b, c, d): ...
 
-    found = get_type_hints(program, globals(), {"Gone": Gone})
+    program.__annotations__ = {"a": Gone | None, "b": Optional[Gone], "c": list[Gone | int], "d": dict[str, Gone]}  # noqa: UP045
+    found = get_type_hints(program)
     assert found["a"] == Gone | None
     assert not isinstance(ValueError("x"), Gone)
     assert not isinstance(3, Gone | str)
@@ -40,7 +41,7 @@ def test_a_class_stands_in_annotations() -> None:
     ids=["called", "asked", "derived", "read"],
 )  # fmt: skip
 def test_its_first_use_says_what_to_use(use: Any) -> None:
-    with pytest.raises(NotImplementedError, match="anabranch has no prefect.exceptions.ObjectLimitReached: catch Pref"):
+    with pytest.raises(NotImplementedError, match=r"anabranch has no prefect\.exceptions\.ObjectLimitReached: "):
         use()
 
 

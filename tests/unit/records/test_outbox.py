@@ -93,6 +93,7 @@ def test_a_file_that_the_server_refuses_holds_up_no_other(tmp_path: Path) -> Non
 
 def test_the_files_of_a_run_are_found_by_the_heads_of_their_frames(tmp_path: Path) -> None:
     """Also where a later frame alone names the run, one is damaged, or the file is another server's."""
+
     def of(seq: int, tokens: dict[str, Any]) -> Cut:
         head = {"form": 1, "anabranch": "0", "writer": "w", "seq": seq, "tokens": tokens}
         return Cut(seq, msgpack.packb({**head, "rows": [["add_log", []]], "blocks": []}))
@@ -110,7 +111,12 @@ def test_a_file_is_read_again_only_once_it_has_changed(tmp_path: Path, monkeypat
     """After an outage an agent asks every few seconds, for each of its ended jobs, and files may be large."""
     read: list[bytes] = []
     runs_of = outbox_module.runs_of
-    monkeypatch.setattr(outbox_module, "runs_of", lambda body: read.append(body) or runs_of(body))
+
+    def noted(body: bytes) -> set[str]:
+        read.append(body)
+        return runs_of(body)
+
+    monkeypatch.setattr(outbox_module, "runs_of", noted)
 
     def of(seq: int, run: str) -> Cut:
         return Cut(seq, msgpack.packb({"writer": "w", "seq": seq, "tokens": {run: [1, []]}, "rows": [], "blocks": []}))

@@ -3,7 +3,7 @@
     driver: value --pickled--> up to 64 kB: a row of the record; above: a block of the result store, and its name
     reader: the run is Completed --> its row --> the value
 
-The row is written with the run's end, so whoever sees the end finds the value.
+The row is written with the run's end, so a program that sees the end finds the value.
 """
 
 from __future__ import annotations
@@ -33,19 +33,22 @@ def row_of(session: Session, run: str, value: Any) -> StoredRow | None:
     try:
         data = _kept.dumps(value)
     except Exception as error:  # a value's own code may raise anything
-        return _lost(f"it cannot be pickled: {error}")
+        _warn(f"it cannot be pickled: {error}")
+        return None
     if len(data) <= SMALL:
         return StoredRow(run, _INLINE + base64.b64encode(data).decode("ascii"), [0], [0], kind=RESULT)
     try:
         blocks = session.store.blocks
         if blocks is None:
-            return _lost(f"it is {len(data):,} bytes, and the result store keeps no values without keys")
+            _warn(f"it is {len(data):,} bytes, and the result store keeps no values without keys")
+            return None
         return StoredRow(run, blocks.write(run, [0], [data]).name, [0], [0], kind=RESULT)
     except AnabranchError as error:
-        return _lost(f"it is {len(data):,} bytes, and the result store does not take it: {error}")
+        _warn(f"it is {len(data):,} bytes, and the result store does not take it: {error}")
+        return None
 
 
-def _lost(why: str) -> None:
+def _warn(why: str) -> None:
     logs.warn(f"the flow's value is not kept for the programs that wait for this run: {why}")
 
 

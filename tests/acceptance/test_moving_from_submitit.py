@@ -34,7 +34,7 @@ class AutoExecutor:
 def programs() -> tuple[str, str]:
     """Return the two programs of the page, the older one first."""
     section = PAGE.read_text(encoding="utf-8").partition("\n## What you wrote, what you write now\n")[2]
-    found = re.findall(r"```python\n(.*?)```", section.partition("\n## ")[0], re.DOTALL)
+    found = re.findall(r"```python[^\n]*\n(.*?)```", section.partition("\n## ")[0], re.DOTALL)
     assert len(found) == 2
     assert "submitit" in found[0]
     assert "anabranch" in found[1]

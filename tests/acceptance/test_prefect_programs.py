@@ -249,4 +249,4 @@ print(sorted(more - {"anabranch", "prefect"}))
     done = run("-c", code, home=tmp_path)
     assert done.returncode == 0, done.stderr
     loaded = set(done.stdout.replace("'", "").strip()[1:-1].split(", "))
-    assert loaded <= {"_hashlib", "hashlib", "uuid", "_uuid", "platform", "zoneinfo", "concurrent", ""}
+    assert loaded <= {"_hashlib", "hashlib", "uuid", "_uuid", "platform", "zoneinfo", "concurrent", "importlib", ""}

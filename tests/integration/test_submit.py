@@ -267,7 +267,8 @@ def test_what_slurm_refuses_is_told_with_the_way_out_and_recorded(
 ) -> None:
     text = run("submit", "slurm", "flows.py:squares", *words, code=1)
     assert re.search(message, text), text
-    [_] = [line for line in text.splitlines() if not line.startswith("warning: ")]  # one sentence, and no trace
+    told_lines = [line for line in text.splitlines() if not line.startswith("warning: ")]
+    assert told_lines[1:] == ["(`anabranch explain LaunchError` says more)"]  # after one sentence, and no trace
     if "--array" not in words[0]:
         name = told("runs").splitlines()[1].split()[0]
         assert "Crashed: no job was started: " in told("run", "show", name)
@@ -294,7 +295,8 @@ def test_a_refusal_that_no_bed_gives_is_told_with_the_way_out_and_recorded(
     text = run("submit", "slurm", "flows.py:squares", "--cpus", "1", code=1)
     assert f"Slurm does not take the job: Batch job submission failed: {said}. " in text
     assert way.lower() in text.lower()
-    [_] = [line for line in text.splitlines() if not line.startswith("warning: ")]  # one sentence, and no trace
+    told_lines = [line for line in text.splitlines() if not line.startswith("warning: ")]
+    assert told_lines[1:] == ["(`anabranch explain LaunchError` says more)"]  # after one sentence, and no trace
     name = told("runs").splitlines()[1].split()[0]
     assert f"Crashed: no job was started: Slurm does not take the job: Batch job submission failed: {said}" in told(
         "run", "show", name

@@ -20,6 +20,7 @@ several cases is named once. How many cases pass, the table of `tests/prefect_ow
 
 To repeat it, name a checkout of Prefect and install pytest-asyncio and regex:
 
+<!-- not run: needs Prefect -->
 ```console
 $ ANABRANCH_PREFECT_CHECKOUT=/where/prefect/is python -m pytest -m nightly tests/prefect_own
 ```

@@ -33,8 +33,11 @@ MARKS = (
 )
 
 # How long an example takes says how busy the machine is, and nothing of what is tested.
-hypothesis.settings.register_profile("night", deadline=None)
-hypothesis.settings.register_profile("day", deadline=None, max_examples=25, derandomize=False)
+# To explain an example traces each line of it: a state machine would be at that when its test's time is over, and the
+# failure itself would stay untold.
+PHASES = [phase for phase in hypothesis.Phase if phase is not hypothesis.Phase.explain]
+hypothesis.settings.register_profile("night", deadline=None, phases=PHASES)
+hypothesis.settings.register_profile("day", deadline=None, phases=PHASES, max_examples=25, derandomize=False)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

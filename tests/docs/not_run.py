@@ -18,6 +18,7 @@ NOT_RUN: dict[str, dict[str, int]] = {
     "docs/kubernetes.md": {"needs podman": 1, "needs Kubernetes": 6},
     "docs/moving/parsl.md": {"needs Parsl": 1},
     "docs/moving/submitit.md": {"needs submitit": 1, "needs Slurm": 1},
+    "docs/prefect_tests.md": {"needs Prefect": 1},
     "docs/server.md": {"runs until Ctrl-C": 1, "needs the server above": 1, "needs PostgreSQL and a proxy": 1},
     "docs/submit.md": {"needs Slurm": 2, "needs Kubernetes": 1},
     "docs/testing.md": {"the tests themselves": 1},

@@ -69,7 +69,7 @@ FULL = 'Error creating: pods "s-" is forbidden: exceeded quota: few, requested: 
          'a secret or ConfigMap is missing: secret "s3" not found'),
         (pod(container=waits("CreateContainerConfigError", "container has runAsNonRoot and image runs")), [],
          Kind.SETTINGS, "the image runs as root, or as a user without a number: container has"),
-        (pod("Failed", reason="DeadlineExceeded", message="Pod was active on the node longer"), [], Kind.NODE,
+        (pod("Failed", reason="DeadlineExceeded", message="Pod was active on the node longer"), [], Kind.TIME,
          "its time was over: DeadlineExceeded: Pod was active"),
         (pod(container=waits("CreateContainerError", "no such file")), [], Kind.COMMAND, "cannot be started"),
         (pod("Failed", ended(127, "ContainerCannotRun", "python: not found")), [], Kind.COMMAND, "python: not found"),

@@ -99,10 +99,11 @@ class ValueIndex:
         bases: the first items of `blocks`, for bisect.
         layered: some blocks lie over others, in part.
         gaps: some values of completed items are not to be had any more.
+        unfilled: a block was taken in that lacks values of some of its items, which another attempt is to make.
         resumable: a stored value is recorded, and is read in place of one that was let go.
     """
 
-    __slots__ = ("bases", "blocks", "gaps", "layered", "moved", "resumable", "stored")
+    __slots__ = ("bases", "blocks", "gaps", "layered", "moved", "resumable", "stored", "unfilled")
 
     def __init__(self, *, gaps: bool = False) -> None:
         self.blocks: list[ValueBlock] = []
@@ -113,6 +114,7 @@ class ValueIndex:
         self.resumable = False
         self.layered = False
         self.gaps = gaps
+        self.unfilled = False
 
     def add(self, block: ValueBlock, *, overlay: bool, stale: Set[int] = frozenset()) -> None:
         """Remember where values are, but for `stale` items; with `overlay` over a block of an earlier attempt."""

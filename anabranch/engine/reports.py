@@ -92,8 +92,8 @@ class Reports:
         map.done += len(ended)
         self._tables.rows += links_of(map, links, report)
         self._board.links_ended(map, links, ended)
-        for items, content in zip(links, report.blocks, strict=False):
-            if content is not None:
+        for stage, items in enumerate(links):
+            if map.values.unfilled or (stage < len(report.blocks) and report.blocks[stage] is not None):
                 self._values.settle_new(map, items)
 
     def _accept_stage(self, sent: Flight, stage: int, report: Report, outcomes: dict[tuple[int, int], Outcome]) -> None:
@@ -110,6 +110,7 @@ class Reports:
         else:
             self._values.take_in(sent, stage, map, items, report.first, content)
         if codes is not None or sent.dirty:
+            map.values.unfilled = map.values.unfilled or content is not None
             self._accept_each(map, items, stage, report, codes, outcomes, sent.taken)
             return
         if report.stored or map.values.resumable:
@@ -130,7 +131,7 @@ class Reports:
                     map.messages.pop(index, None)
             self._tables.rows += rows_of(map, items, range(len(items)), report)
         map.done += len(items)
-        if content is not None:
+        if content is not None or map.values.unfilled:  # a block of an attempt before may have waited for these items
             self._values.settle_new(map, items)
         self._board.ended(map, items)
 

@@ -2,8 +2,6 @@
 
 ALTER TABLE orders ADD COLUMN lent INTEGER NOT NULL DEFAULT 0;
 
--- The counts of what holds slots, and of what agents hold, read the index alone.
+-- The counts of what holds slots read the index alone, and an order that lends is not in it.
 DROP INDEX orders_held;
-CREATE INDEX orders_held ON orders (pool, queue, deployment, agent, lent) WHERE state IN (1, 2);
-DROP INDEX orders_of_agent;
-CREATE INDEX orders_of_agent ON orders (agent, state, lent) WHERE state IN (1, 2);
+CREATE INDEX orders_held ON orders (pool, queue, deployment, agent) WHERE state IN (1, 2) AND lent = 0;

@@ -80,7 +80,7 @@ class WorkerScope:
         NestedPickler(asked, gave).dump(request.parts())
         answer: A
         thread = threading.get_ident()
-        if thread in self._asking:  # a finalizer, of a stream say: the request around it goes on when this one has ended
+        if thread in self._asking:  # a finalizer: the request around it goes on once this one has ended
             answer = self._send(request.kind, (self.id, nested.AT_ONCE, []), asked)
             return answer
         self._asking.add(thread)

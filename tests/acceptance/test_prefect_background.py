@@ -2,10 +2,38 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 from typing import Any
 
 import anabranch.compat.prefect as prefect
+
+PROGRAM = """
+import os, signal, threading
+import anabranch.compat.prefect
+from prefect import flow, task
+
+@task
+def endless():
+    threading.Event().wait()
+
+@flow
+def told_to_end():
+    endless.delay()
+    os.kill(os.getpid(), signal.SIGTERM)
+    threading.Event().wait(60)
+
+told_to_end()
+"""
+
+
+def test_a_program_that_was_told_to_end_does_not_wait_for_its_background_tasks() -> None:
+    environ = {**os.environ, "ANABRANCH_SHUTDOWN_GRACE": "0.2"}
+    ended = subprocess.run([sys.executable, "-c", PROGRAM], env=environ, timeout=50, check=False, capture_output=True)
+    assert ended.returncode == 128 + signal.SIGTERM, ended.stderr
 
 
 def test_the_end_of_a_task_does_not_cancel_what_it_has_sent() -> None:

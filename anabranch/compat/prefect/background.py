@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from anabranch import session as sessions
+from anabranch.compat.prefect import flow_rules
 from anabranch.compat.prefect.futures import MappedFutures, PrefectDistributedFuture, TaskRunFuture
 from anabranch.core import forks
 from anabranch.core.context import current_flow, current_task
@@ -87,9 +88,15 @@ def _outside() -> SubmitPort:
 
 
 def _wait_at_the_end() -> None:
-    """Wait for what runs outside of flows; Ctrl-C, before or in the wait, ends it."""
+    """Wait for what runs outside of flows; Ctrl-C, before or in the wait, ends it.
+
+    After a signal that has ended a flow it has the grace that the flow's own runs had: the sender does not wait longer.
+    """
     if _waits and not issubclass(getattr(sys, "last_type", None) or type(None), KeyboardInterrupt):
-        sessions.current().scopes.interactive().endings.wait_all()
+        session = sessions.current()
+        grace = session.settings.shutdown_grace if flow_rules.left else None
+        session.scopes.interactive().endings.wait_all(grace)
 
 
 forks.in_copies(_waits.clear)
+forks.in_copies(flow_rules.left.clear)

@@ -83,6 +83,8 @@ def to_its_end(flow: Any, start: Callable[[], Any]) -> None:
     """Run a flow, async or not, and exit with the code of its final state."""
     try:
         state = run_to_state(flow, start)
+    except SystemExit as end:  # under Prefect's names it is an interrupt as well, which click makes exit code 1 of
+        sys.exit(end.code)
     except KeyboardInterrupt:
         sys.exit(130)
     if not state.is_completed():

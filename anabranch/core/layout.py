@@ -101,8 +101,10 @@ def settled(plan: MapPlan) -> tuple[MapPlan, bool]:
 def _with_lists(plan: MapPlan) -> MapPlan:
     """Return the plan with lists in place of iterators over futures in its constants."""
     given: list[tuple[Key, Any]] = [*enumerate(plan.args), *plan.kwargs.items()]
-    constants = [(key, a, listed(a.value, is_future)) for key, a in given if isinstance(a, Constant)]
-    return _with(plan, {key: Constant(value) for key, a, value in constants if value is not a.value})
+    constants = [(key, a.value) for key, a in given if isinstance(a, Constant)]
+    lists = listed([value for _, value in constants], is_future)  # together: two of them may have the same iterator
+    pairs = zip(constants, lists, strict=True)
+    return _with(plan, {key: Constant(new) for (key, value), new in pairs if new is not value})
 
 
 def _with(plan: MapPlan, new: Mapping[Key, Argument]) -> MapPlan:

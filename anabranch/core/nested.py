@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SLICE = 4096  # items in one answer, when one of them was asked for
 MOST = 1024  # elements of an iterator in one request
+AT_ONCE = -1  # in place of a request's turn: it waits for no other one
 
 Key = tuple[str, int | None]  # a map's id, and an item of it or None for the whole map
 Note = tuple[str, str, int | None]  # one of the words below, and the key of its future

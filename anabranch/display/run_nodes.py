@@ -92,7 +92,7 @@ def lines(nodes: Sequence[Node]) -> list[tuple[str, str, str]]:
 
 def _taken_apart(found: Sequence[Series]) -> dict[str, Series]:
     """Return the series of which single runs may be nodes: what each reads is known, and some read or are read."""
-    singles = [one for one in found if one.row.kind == "submit" and one.total <= item_reads.MOST]
+    singles = [one for one in found if one.row.kind == "submit" and 0 < one.total <= item_reads.MOST]
     known = {one.row.id: one for one in singles if one.reads is not None}
     linked = {id for id, one in known.items() if one.reads}
     told = (read for one in found for reads in (one.reads or {}).values() for read in reads)
@@ -110,7 +110,8 @@ def _upstreams(found: Sequence[Series], apart: Mapping[str, Series]) -> dict[Poi
             return ()
         if map not in apart:
             return ((map, _ALL),)
-        return ((map, at),) if at is not None else ((map, index) for index in range(apart[map].total))
+        total = apart[map].total  # of a run that goes on the record has less than what is read there
+        return ((map, index) for index in (range(total) if at is None else range(at, min(at + 1, total))))
 
     read: dict[Point, list[Point]] = {}
     for one in found:

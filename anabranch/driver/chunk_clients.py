@@ -56,6 +56,10 @@ class Turns:
             self._next += 1
             yield self._early.pop(self._next - 1)
 
+    def waiting(self) -> list[WorkerRequest]:
+        """Return the requests that have not had their turn."""
+        return [request for request, _, _ in self._early.values()]
+
 
 @dataclass(eq=False, slots=True)
 class ChunkClient:

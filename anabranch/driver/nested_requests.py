@@ -125,8 +125,16 @@ class WorkerRequests:
             client = self._clients[request.chunk] = ChunkClient(lane, request.chunk)
         rest = io.BytesIO(request.payload)
         scope, turn, notes = pickle.load(rest)
+        left = turn > 0 and scope not in client.turns and self._has_ended(request.chunk)
+        if turn == nested.AT_ONCE or left:  # `left`: by a thread that its task left; the turns went with the chunk
+            self._take_turn(client, request, notes, rest)
+            return
         for sent in client.turns.setdefault(scope, Turns()).come(turn, request, notes, rest):
             self._take_turn(client, *sent)
+
+    def _has_ended(self, chunk: int) -> bool:
+        ended: bool = self.pump.inspect(lambda: chunk not in self.pump.dispatcher.tables.sent)
+        return ended
 
     def _take_turn(
         self, client: ChunkClient, request: WorkerRequest, notes: list[nested.Note], rest: io.BytesIO
@@ -153,6 +161,8 @@ class WorkerRequests:
                 self.pump.dispatch(self.pump.dispatcher.readers.unsubscribe, told.map, told.hear)
             for ticket in client.tickets.values():
                 ticket.give_back()
+            for request in [one for turns in client.turns.values() for one in turns.waiting()]:
+                request.reply(False, RunnerError("the task run that asks has ended, or was lost with its worker"))
             for feed in client.feeds.values():
                 feed.fail("the task run that gave this iterator has ended, or was lost with its worker")
 

@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from anabranch import logs
 from anabranch.core import states
-from anabranch.core.asking import is_a
 from anabranch.core.failures import exception_of
 from anabranch.core.runs import FlowRunRow, StoredRow, TransitionRow
-from anabranch.core.states import ValueSource
 from anabranch.engine.final_state import Runs
 from anabranch.runs import kept_results, resumed, shutdown
 from anabranch.runs.returned import resolve_item
@@ -69,8 +67,7 @@ class World:
         run = self._run
         if not run.ordered or not state.is_completed() or run.flow.options.persist_result is False:
             return None
-        value = state.data
-        return kept_results.row_of(run.session, run.id, value.value() if is_a(value, ValueSource) else value)
+        return kept_results.row_of(run.session, run.id, state.data)
 
     def _time(self, state: State, now: float) -> None:
         """Note the start or the end of the run."""

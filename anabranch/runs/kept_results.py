@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 
 from anabranch import logs
+from anabranch.core.asking import is_a
 from anabranch.core.encoder import Encoder
 from anabranch.core.errors import AnabranchError, ResultReleased
 from anabranch.core.runs import StoredRow
+from anabranch.core.states import ValueSource
 
 if TYPE_CHECKING:
     from anabranch.session import Session
@@ -29,7 +31,16 @@ _kept = Encoder(cloudpickle.Pickler, kept=True)  # as the store's own serializer
 
 
 def row_of(session: Session, run: str, value: Any) -> StoredRow | None:
-    """Return the row that keeps the value of a run; None, with a warning, where it cannot be kept."""
+    """Return the row that keeps the value of a run; None, with a warning, where it cannot be kept.
+
+    Args:
+        value: its final state's data.
+    """
+    try:
+        value = value.value() if is_a(value, ValueSource) else value
+    except Exception as error:  # the value of a task run may be lost, or released
+        _warn(f"it cannot be read: {error}")
+        return None
     try:
         data = _kept.dumps(value)
     except Exception as error:  # a value's own code may raise anything

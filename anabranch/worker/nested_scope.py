@@ -63,7 +63,9 @@ class WorkerScope:
         self._ends: dict[tuple[str, int | None], list[Callable[[], None]]] = {}
         self._watching = False
         self._turns = itertools.count()
-        self._lock = threading.Lock()
+        self._in_turn = threading.Lock()
+        self._asking: set[int] = set()  # threads with a request under way
+        self._lock = threading.Lock()  # no request within it: a finalizer may ask there
 
     def ask(self, request: nested.Request[A], gave: dict[int, list[Any]] | None = None) -> A:
         """Send one request to the driver and return its answer; raises the exception of the answer.
@@ -76,15 +78,29 @@ class WorkerScope:
         asked = io.BytesIO()
         gave = {} if gave is None else gave  # kept until the answer: the request names futures that are in here alone
         NestedPickler(asked, gave).dump(request.parts())
-        with self._lock:
-            turn, notes = next(self._turns), []
-            while self.notes:
-                notes.append(self.notes.popleft())
+        answer: A
+        thread = threading.get_ident()
+        if thread in self._asking:  # a finalizer: the request around it goes on once this one has ended
+            answer = self._send(request.kind, (self.id, nested.AT_ONCE, []), asked)
+            return answer
+        self._asking.add(thread)
+        try:
+            with self._in_turn:
+                notes: list[nested.Note] = []
+                turn = next(self._turns)
+                while self.notes:
+                    notes.append(self.notes.popleft())
+            answer = self._send(request.kind, (self.id, turn, notes), asked)
+            return answer
+        finally:
+            self._asking.discard(thread)
+
+    def _send(self, kind: str, head: tuple[str, int, list[nested.Note]], asked: io.BytesIO) -> Any:
+        """Send a request behind its scope, turn and notes, and return the answer."""
         # The driver reads notes first: the request may name a handle in them.
-        data = pickle.dumps((self.id, turn, notes)) + asked.getvalue()
+        data = pickle.dumps(head) + asked.getvalue()
         with aside():
-            answer: A = self.port.request(self.chunk, self.task.position, request.kind, data)
-        return answer
+            return self.port.request(self.chunk, self.task.position, kind, data)
 
     # -- submission ------------------------------------------------------------------------------
 

@@ -167,3 +167,16 @@ def test_a_map_with_a_key_reads_it_once(threads: str) -> None:
     assert first.result(WAIT) == [1, 2]
     assert same.map(iter(a), run_key="iterator") is first
     assert listed.map([iter(a)], run_key="iterators").result(WAIT) == [[1, 2]]
+
+
+def test_an_iterator_given_twice_has_its_elements_in_both_places() -> None:
+    @task
+    def both(x: int, one: Any, other: Any) -> Any:
+        return x, list(one), list(other)
+
+    @flow(runner="thread")
+    def run() -> Any:
+        given = iter([same.submit(1), same.submit(2)])
+        return both.map([0, 1], one=unmapped(given), other=unmapped(given)).result()
+
+    assert run() == [(0, [1, 2], [1, 2]), (1, [1, 2], [1, 2])]

@@ -76,6 +76,9 @@ def decide(seen: Any, runs: Any, *, reference: Any = None, strict: bool = False)
     return State(type=kind, message=message, data=seen[0] if isinstance(seen, tuple) else seen)
 
 
+left: list[int] = []  # exit codes of the signals that have ended flows of this program
+
+
 def told(number: int, message: str) -> Terminated:
     """Return what is raised in a flow's function at a signal."""
     return TerminationSignal(number) if number == signal.SIGTERM else Terminated(message)
@@ -83,6 +86,7 @@ def told(number: int, message: str) -> Terminated:
 
 def leaves(exit_code: int) -> BaseException:
     """Return what leaves an outermost flow after a signal."""
+    left.append(exit_code)
     number = exit_code - 128
     return TerminationSignal(number) if number == signal.SIGTERM else SystemExit(exit_code)
 

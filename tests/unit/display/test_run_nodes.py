@@ -33,6 +33,12 @@ def test_few_single_runs_are_a_node_each() -> None:
     ]  # fmt: skip
 
 
+def test_a_run_that_goes_on_is_read_before_the_record_has_it() -> None:
+    for known in (0, 1):
+        found = told(series("load", known), series("work", 9, {0: [("load", 3)]}, "map"))
+        assert [name for name, _, _ in found] == ["load", "work"]
+
+
 def test_many_with_the_same_way_behind_them_are_one_node() -> None:
     total: Reads = {0: [("clean", index) for index in range(100)]}
     clean = series("clean", 100, one_each("load", 100))

@@ -59,3 +59,37 @@ def test_a_handle_that_a_slower_thread_tells_of_has_the_earlier_turn() -> None:
         (0, [(nested.TAKEN, "m", 0)]),
     ]
     assert {asked[0] for asked in port.asked} == {scope.id}
+
+
+class Collecting:
+    """Keeps the turns that it hears of; the first request meets a finalizer that asks, before it leaves."""
+
+    def __init__(self) -> None:
+        self.scope: WorkerScope | None = None
+        self.turns: list[int] = []
+
+    def request(self, chunk: int, position: int, kind: str, payload: bytes) -> None:
+        scope, self.scope = self.scope, None
+        if scope is not None:
+            scope.ask(nested.AskAgain())
+        self.turns.append(pickle.load(io.BytesIO(payload))[1])
+
+
+def test_a_finalizer_in_the_midst_of_a_request_does_not_wait_for_its_turn() -> None:
+    port = Collecting()
+    task: Any = SimpleNamespace(port=port, chunk=1, position=0)
+    port.scope = scope = WorkerScope(task)
+    scope.ask(nested.AskAgain())
+    scope.ask(nested.AskAgain())
+    assert port.turns == [nested.AT_ONCE, 0, 1]
+
+
+def test_a_finalizer_asks_also_where_a_map_is_noted() -> None:
+    port = Collecting()
+    task: Any = SimpleNamespace(port=port, chunk=1, position=0)
+    scope = WorkerScope(task)
+    with scope._lock:  # as the garbage collector finds it
+        asked = threading.Thread(target=scope.ask, args=(nested.AskAgain(),), daemon=True)
+        asked.start()
+        asked.join(20)
+    assert port.turns == [0]

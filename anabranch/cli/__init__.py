@@ -101,5 +101,9 @@ def main(args: list[str] | None = None) -> Any:
     try:
         return cli.main(args, prog_name="anabranch", standalone_mode=True)
     except AnabranchError as error:
-        click.echo(f"Error: {error}\n(`anabranch explain {type(error).__name__}` says more)", err=True)
+        from anabranch.cli import error_page
+
+        name = error_page.name_of(error)
+        more = f"\n(`anabranch explain {name}` says more)" if name else ""
+        click.echo(f"Error: {error}{more}", err=True)
         sys.exit(1)

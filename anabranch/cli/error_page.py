@@ -24,6 +24,12 @@ def sections() -> dict[str, str]:
     return found
 
 
+def name_of(error: Exception) -> str:
+    """Return the name under which the page speaks of an error, which may be that of a base; "" where it does not."""
+    told = sections()
+    return next((kind.__name__ for kind in type(error).__mro__ if kind.__name__ in told), "")
+
+
 def may_be_error(word: str) -> bool:
     """Return whether a word looks like a class: names of runs, and their ids, begin with small letters or digits."""
     return _NAME.fullmatch(word) is not None

@@ -44,7 +44,7 @@ def command(run: str, task: str, as_json: bool) -> None:
 
     ERROR is the name of an error of anabranch, such as MapError: what the page of errors says of it is printed.
     """
-    if error_page.may_be_error(run) and not task:
+    if error_page.may_be_error(run) and not task and (run in error_page.sections() or not _recorded(run)):
         click.echo(_error(run))
         return
     with record.opened_run(run) as (records, row):
@@ -59,6 +59,12 @@ def command(run: str, task: str, as_json: bool) -> None:
         click.echo(line)
     if waits := services.waits(row):
         click.echo(f"  it waits: {waits}")
+
+
+def _recorded(name: str) -> bool:
+    """Return whether the record has a run of this name: a person may give one the name of a class."""
+    with record.opened(marking=False) as records:
+        return records is not None and records.flow_run(name) is not None
 
 
 def _error(name: str) -> str:

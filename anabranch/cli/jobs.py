@@ -37,6 +37,7 @@ OVER = (Phase.ENDED, Phase.GONE)
 RESUMED = (states.CRASHED, states.CANCELLED, states.SUSPENDED)
 _TELLING = 5  # last lines of a log that go into a run's message
 _MANY = 1000  # open runs that are looked at
+_CRASHED = 100  # of those that crashed, the newest, which another pod may go on with
 _kubernetes: dict[tuple[str, tuple[str, ...]], KubernetesLauncher] = {}  # by kubeconfig and what is left out
 every = EVERY  # seconds between two questions to a queue
 
@@ -126,19 +127,20 @@ def settle(records: Records, home: Path, now: float) -> None:
         return
     kinds = ("SCHEDULED", "PENDING", "RUNNING", "Suspended")
     rows = [row for kind in kinds for row in records.flow_runs(limit=_MANY, state=kind)]
+    rows += records.flow_runs(limit=_CRASHED, state="Crashed")
     jobs: dict[str, tuple[FlowRunRow, Submitted]] = {}
     seen: dict[str, Sight] = {}
     trouble: LaunchError | None = None
     for row in rows:
         driver = Driver.of(row)
-        suspended = row.state == states.SUSPENDED
-        if driver.waits or suspended or driver.gone(now) or now - driver.seen > SILENT:
+        left = pods_again.left(row)
+        if left or (not driver.ended and (driver.waits or driver.gone(now) or now - driver.seen > SILENT)):
             try:
                 found = of_run(home, row)
             except LaunchError as error:  # a damaged folder
                 trouble = error
                 continue
-            if found is not None and (not suspended or pods_again.may(found)):
+            if found is not None and (not left or pods_again.may(found)):
                 jobs[row.id] = (row, found)
     by_queue: dict[tuple[str, ...], list[Submitted]] = {}
     for _, found in jobs.values():
@@ -168,7 +170,7 @@ def _queue(found: Submitted) -> tuple[str, ...]:
 def _settle_one(records: Records, row: FlowRunRow, found: Submitted, sight: Sight, now: float) -> None:
     if pods_again.wanted(found, sight):
         pods_again.go_on(records, row, found, sight, kubernetes(), now)
-    elif states.is_final(row.state):  # suspended, and by a person's word no other pod goes on
+    elif states.is_final(row.state):  # and no other pod goes on, by a person's word or for the way it ended
         if sight.phase in OVER:
             pods_again.leave(found)
     elif sight.phase in OVER and found.file.kind == "kubernetes":
@@ -260,7 +262,7 @@ def goes_on(home: Path, row: FlowRunRow, found: Submitted) -> bool:
     if row.state not in RESUMED or not row.pid:
         return False
     sight = look(home, [found]).get(found.file.run)
-    if sight is None or sight.phase not in OVER or pods_again.wanted(found, sight):
+    if sight is None or sight.phase not in OVER or (pods_again.left(row) and pods_again.wanted(found, sight)):
         return True
     # A job notes the one that follows it before its own end: between the reading of `found` and the look, perhaps.
     return script.started(found.folder) != found.reference

@@ -280,6 +280,7 @@ def once(launcher: KubernetesLauncher, file: JobFile, words: Sequence[str]) -> b
     """
     if file.record != OWN or any(word.removeprefix("--") == "twice=allowed" for word in words):
         return False
+    words = [word for word in words if not word.startswith("in-image=")]  # not one of the launcher's
     try:
         if not launcher.replaces_pods(words):
             return False

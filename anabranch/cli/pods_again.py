@@ -61,8 +61,19 @@ def wanted(found: Submitted, sight: Sight) -> bool:
     return sight.taken and sight.phase in (Phase.ENDED, Phase.GONE) and may(found)
 
 
+def left(row: FlowRunRow) -> bool:
+    """Return whether a run has ended so that another pod may go on with it.
+
+    A driver that is silent with its node is marked Crashed long before the cluster says that its pod is lost.
+    """
+    of_a_pod = row.incarnation.startswith("kubernetes:")
+    return row.state == states.SUSPENDED or (row.state == states.CRASHED and of_a_pod)
+
+
 def leave(found: Submitted) -> None:
-    """Note that no other pod goes on with a suspended run: its cluster is not asked about it any more."""
+    """Note that no other pod goes on with an ended run: its cluster is not asked about it any more."""
+    if _followed(found):
+        return
     _write(found.folder, _read(found.folder)._replace(over=True))
 
 
@@ -74,7 +85,7 @@ def go_on(
     Raises:
         LaunchError: the cluster does not answer, or refuses; the next look tries again.
     """
-    if found.reference is None:
+    if found.reference is None or _followed(found):
         return
     kept = after(_read(found.folder), _done(records, row))
     begun = not states.is_final(row.state) and bool(row.pid)
@@ -84,13 +95,18 @@ def go_on(
         return  # another program has seen it, or its driver is there after all
     elif launcher.start_again(found.reference, row.incarnation) is not None:
         why = ""
-    elif script.started(found.folder) != found.reference:  # another program has started it
+    elif _followed(found):
         return
     else:
         kept, why = kept._replace(over=True), "its Job was deleted"
     _write(found.folder, kept)
     if why:
         _stays(records, row, f"{sight.reason}; no other pod goes on with it: {why}", now)
+
+
+def _followed(found: Submitted) -> bool:
+    """Return whether another program has started the next Job since this one was read: what is seen of it is old."""
+    return script.started(found.folder) != found.reference
 
 
 def _stays(records: Records, row: FlowRunRow, message: str, now: float) -> None:

@@ -32,6 +32,6 @@
   verbs: [create, get, list, delete]
 - apiGroups: [""]
   resources: [configmaps]
-  verbs: [create]
+  verbs: [create, get]
 {{- end }}
 {{- end }}

@@ -21,6 +21,7 @@ from anabranch.core.launching import Job, Phase, Reference, Sight
 from anabranch.core.pod_job import REPLACED, VARIABLE, ended_line, unpacked
 from anabranch.core.runs import JOB, FlowRunRow
 from anabranch.entrypoints.target import target_of
+from anabranch.launch.kubernetes_options import options
 from anabranch.records.memory import MemoryRecords
 from anabranch.settings import Settings
 
@@ -136,6 +137,7 @@ class Server:
         self.replaces = replaces
 
     def replaces_pods(self, words: Any) -> bool:
+        options(words)  # as the launcher does, which refuses what it does not know
         if isinstance(self.replaces, KubernetesError):
             raise self.replaces
         return self.replaces
@@ -146,6 +148,7 @@ class Server:
     [
         (True, OWN, ("service-account=runner",), True),
         (True, OWN, ("env=KUBECONFIG=/k",), True),
+        (True, OWN, ("in-image=/app/survey.py", "service-account=runner"), True),
         (True, OWN, ("twice=allowed",), False),
         (True, "", (), False),
         (False, OWN, (), False),

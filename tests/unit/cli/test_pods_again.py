@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anabranch.cli import pods_again
+from anabranch.cli import jobs, pods_again
 from anabranch.cli.pods_again import IDLE, Pods, after
 from anabranch.cli.submitted import Submitted
 from anabranch.core import states
@@ -17,6 +18,7 @@ from anabranch.launch import script
 from anabranch.records.memory import MemoryRecords
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 TAKEN = Sight(Phase.ENDED, "its node n2 took it back: Evicted", -15, taken=True)
@@ -39,6 +41,10 @@ class Launcher:
             return None
         self.after.append(after)
         return reference._replace(id="lab/survey-1-uid-1/uid-2")
+
+
+    def look(self, references: Iterable[Reference]) -> dict[Reference, Sight]:
+        return dict.fromkeys(references, TAKEN)
 
 
 @pytest.fixture
@@ -126,6 +132,19 @@ def test_of_two_programs_that_see_it_the_slower_one_leaves_it_to_the_other(
     assert pods_again.wanted(found, TAKEN)
 
 
+@pytest.mark.parametrize("idle", [0, IDLE - 1])
+def test_what_was_read_before_another_program_started_the_next_job_says_nothing(
+    records: MemoryRecords, found: Submitted, idle: int
+) -> None:
+    (found.folder / pods_again.FILE).write_text(f'{{"idle": {idle}, "done": 0, "over": false}}')
+    script.succeed(found.folder, "lab/survey-1-uid-1/uid-2")
+    launcher = Launcher()
+    assert go_on(records, found, launcher).state == states.RUNNING
+    pods_again.leave(found)
+    assert launcher.after == []
+    assert pods_again.may(found)
+
+
 def test_pods_in_which_nothing_ends_are_not_followed_for_ever(records: MemoryRecords, found: Submitted) -> None:
     launcher = Launcher()
     for _ in range(IDLE - 1):
@@ -155,6 +174,27 @@ def test_a_suspended_run_that_stays_is_not_asked_about_again(found: Submitted) -
     pods_again.leave(found)
     assert not pods_again.may(found)
     assert not pods_again.wanted(found, TAKEN)
+
+
+@pytest.mark.parametrize("state", [states.SUSPENDED, states.CRASHED])
+def test_a_run_goes_on_also_where_its_silent_driver_was_marked_dead_before_its_pod_was_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: int
+) -> None:
+    launcher, folder, records = Launcher(), tmp_path / "jobs" / "survey-id", MemoryRecords()
+    monkeypatch.setattr(jobs, "launcher", lambda kind: launcher)
+    monkeypatch.setattr(jobs, "kubernetes", lambda: launcher)
+    folder.mkdir(parents=True)
+    JobFile("id", "brisk-otter", "survey", "t", "kubernetes", "survey-1").write(folder)
+    script.note(REFERENCE._replace(folder=str(folder)), folder)
+    ended = row(state=state, state_name=states.NAMES[state][0], ended=4.0)
+    records.append([ended])
+    jobs.settle(records, tmp_path, 500.0)
+    assert launcher.after == ["kubernetes:a.0"]
+    found = jobs.of_run(tmp_path, ended)
+    assert found is not None
+    assert jobs.goes_on(tmp_path, ended, found)
+    # A pod that is lost with its node may be there for ever: nobody waits for that of a cancelled run.
+    assert not jobs.goes_on(tmp_path, replace(ended, state=states.CANCELLED), found)
 
 
 def test_progress_is_counted_between_two_pods() -> None:

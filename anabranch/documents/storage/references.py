@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import parse_qsl
 
 from anabranch.core import secrets
 from anabranch.core.errors import FetchError
@@ -28,7 +29,7 @@ KINDS: dict[str, dict[str, type]] = {
     "git": {"ref": str, "commit": str, "folder": str, "submodules": bool, "token": str, "local": bool},
     "image": {"folder": str},
 }
-_SECRET = ("key", "password", "secret", "token")
+_SECRET = ("key", "password", "secret", "token", "signature", "credential")
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 
 
@@ -59,6 +60,7 @@ def checked(given: Any) -> dict[str, Any] | None:
             raise ValueError(f"{key} must be a {known[key].__name__}, got {value!r}")
     if kind == "git":
         git_words.check(found)
+        _without_secrets(found["git"], {})
     if kind == "url":
         found = plain(found, "storage")
         _without_secrets(found["url"], found.get("options") or {})
@@ -80,9 +82,11 @@ def _of_text(text: str) -> dict[str, Any]:
 
 def _without_secrets(url: str, options: Mapping[str, Any]) -> None:
     told = [name for name, value in options.items() if name.lower().endswith(_SECRET) and isinstance(value, str)]
-    if secrets.has_password(url) or told:
-        what = f"option {told[0]!r}" if told else "login"
+    bare, _, query = url.partition("?")
+    asked = [name for name, _ in parse_qsl(query) if name.lower().endswith(_SECRET)]
+    if secrets.has_password(url) or told or asked:
+        what = f"option {told[0]!r}" if told else f"{asked[0]!r} in its query" if asked else "login"
         raise FetchError(
-            f"the address {secrets.without_login(url)} was given with a {what}: a deployment keeps no secrets; let the "
+            f"the address {secrets.without_login(bare)} was given with a {what}: a deployment keeps no secrets; let the "
             "machine of the driver have it in its environment, or give Secret('NAME')"
         )

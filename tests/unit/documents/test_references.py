@@ -89,7 +89,12 @@ def test_what_passes_holds_no_option_and_no_helper(url: str, ref: str) -> None:
 
 
 def test_no_secrets_are_kept() -> None:
-    for told in ("https://me:word@host/x", {"url": "s3://b", "options": {"secret": "abcd"}}):
+    for told in (
+        "https://me:word@host/x",
+        {"url": "s3://b", "options": {"secret": "abcd"}},
+        "git+https://host/x.git?access_token=abcd",
+        "https://host/x.zip?X-Amz-Credential=me&X-Amz-Signature=abcd",
+    ):
         with pytest.raises(FetchError, match="keeps no secrets") as refused:
             references.checked(told)
         assert "word" not in str(refused.value)

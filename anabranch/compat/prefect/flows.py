@@ -20,6 +20,7 @@ from anabranch.compat.prefect.utilities.asyncutils import awaited, either
 from anabranch.compat.prefect.utilities.parameter_schemas import ParameterSchema, parameter_schema
 from anabranch.compat.prefect.validation import validated
 from anabranch.core.descriptors import Bound, owner_of
+from anabranch.core.options import FlowOptions
 from anabranch.core.reachable import plain
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 __all__ = ["Flow", "flow"]
+_OURS = {one.name for one in dataclasses.fields(FlowOptions)} - {one.name for one in dataclasses.fields(FlowArguments)}
 
 
 class Flow(Decorated, ours.Flow[P, R]):  # type: ignore[misc]
@@ -46,14 +48,14 @@ class Flow(Decorated, ours.Flow[P, R]):  # type: ignore[misc]
 
     def __init__(self, fn: Any, name: str | None = None, *args: Any, **given: Any) -> None:
         names = [f.name for f in dataclasses.fields(FlowArguments)][1:]
-        self._take(fn, FlowArguments(name, **dict(zip(names, args, strict=False)), **given))
+        self._take(fn, FlowArguments(name, **dict(zip(names, args, strict=False)), **given), {})
 
-    def _take(self, fn: Any, given: FlowArguments) -> None:
+    def _take(self, fn: Any, given: FlowArguments, over: dict[str, Any]) -> None:
         plain = function_of(fn)
         name = given.name_of(plain)
-        self.given = given
+        self.given, self._over = given, over
         self.attributes = given.attributes(plain)
-        super().__init__(fn, {"name": name, **engine_options(self.attributes, given)})
+        super().__init__(fn, {"name": name, **engine_options(self.attributes, given), **over})
 
     @property
     def task_runner(self) -> Any:
@@ -62,7 +64,7 @@ class Flow(Decorated, ours.Flow[P, R]):  # type: ignore[misc]
 
     @task_runner.setter
     def task_runner(self, runner: Any) -> None:
-        self._take(self.plain_fn, dataclasses.replace(self.given, task_runner=runner_of(runner)))
+        self._take(self.plain_fn, dataclasses.replace(self.given, task_runner=runner_of(runner)), self._over)
 
     @functools.cached_property
     def parameters(self) -> ParameterSchema:
@@ -80,9 +82,13 @@ class Flow(Decorated, ours.Flow[P, R]):  # type: ignore[misc]
         return state_of(found, self.isasync) if return_state else found
 
     def with_options(self, **given: Any) -> Flow[P, R]:
-        """Return the flow with some options changed; this one stays as it is."""
+        """Return the flow with some options changed; this one stays as it is.
+
+        Options that Prefect's flows do not have, such as `resumable` and `runner`, count as well: commands give them.
+        """
         made: Flow[P, R] = Flow.__new__(Flow)
-        made._take(self.plain_fn, self.given.with_changes(given))
+        over = {name: given.pop(name) for name in _OURS.intersection(given)}
+        made._take(self.plain_fn, self.given.with_changes(given), {**self._over, **over})
         made._binds, made._reference = self._binds, self._reference
         return made
 
@@ -115,7 +121,7 @@ class BoundFlow(Bound, Flow[P, R]):  # type: ignore[misc]
 
 def _rebuild(fn: Any, given: FlowArguments, binds: Any) -> Flow[..., Any]:
     made: Flow[..., Any] = Flow.__new__(Flow)
-    made._take(plain(fn), given)
+    made._take(plain(fn), given, {})
     made._binds = binds
     return made
 

@@ -87,6 +87,6 @@ def _without_secrets(url: str, options: Mapping[str, Any]) -> None:
     if secrets.has_password(url) or told or asked:
         what = f"option {told[0]!r}" if told else f"{asked[0]!r} in its query" if asked else "login"
         raise FetchError(
-            f"the address {secrets.without_login(bare)} was given with a {what}: a deployment keeps no secrets; let the "
-            "machine of the driver have it in its environment, or give Secret('NAME')"
+            f"the address {secrets.without_login(bare)} was given with a {what}: a deployment keeps no secrets; let "
+            "the machine of the driver have it in its environment, or give Secret('NAME')"
         )

@@ -144,7 +144,9 @@ finally:
     loaded = set(done.stderr.strip().split("|"))
     dear = {"anabranch.session", "anabranch.engine", "anabranch.runs", "anabranch.records.writer", "cloudpickle"}
     assert loaded & {*dear, "pydantic", "asyncio", "numpy", "rich", "textual"} == set()
-    assert min(took) < 0.25, "seconds of a processor, of which Python's own start takes a part"
+    assert min(took) < 1.0, "seconds of a processor: 0.2 of a quiet one, of which Python's own start takes a part"
+    own = [name for name in loaded if name.partition(".")[0] == "anabranch"]
+    assert len(own) <= 60, f"what a press of a key loads of ours: {own}"
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="there is no bash here")

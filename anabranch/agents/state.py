@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 LOOK = 0.5  # seconds between two looks at processes; queues and clusters are asked less often
 _EMPTY = 0.2  # seconds from an answer without orders to the next question: a service that closes answers at once
+_LENT = 1.0  # seconds between two questions for orders in lent places: none waits, as these may be taken back
 _LONGEST_PAUSE = 15.0  # seconds between two tries to reach the service
 _LAST_WORDS = 15.0  # seconds in which a stopping agent tries to tell the ends of its jobs
 _IDLE = 2  # times as rare are the beats of an agent without jobs: what it waits with at the service tells of it, too
@@ -101,6 +102,7 @@ class AgentState:
         self._claimed_none = False  # with `once`: nothing waits any more
         self._forgotten: dict[Key, None] = {}
         self._lent: frozenset[str] = frozenset()  # runs that leave their places to others
+        self._have_lent: set[str] = set()  # runs that it has with others in their places, perhaps
         self._news = False  # a handle or an end that the service does not know of
         self._left: list[Instruction] = []  # about folders of jobs that are over
         self._due: dict[type, Due] = {kind: Due() for kind in (Join, Ask, Beat, Look)}
@@ -133,7 +135,7 @@ class AgentState:
                 self._joined = True
                 self._due[Join].answered(math.inf)
             case Claimed(claims):
-                self._due[Ask].answered(now if claims else now + _EMPTY)
+                self._due[Ask].answered(now if claims else now + (_EMPTY if self._own_places() else _LENT))
                 self._claimed_none = not claims
                 self._take(claims)
             case Started(key, reference) if key in self.held:
@@ -185,6 +187,7 @@ class AgentState:
             if one is not None and one.over and one.hold() == hold:
                 self._forget(one)
         self._lent = frozenset(told.heard.lent)
+        self._have_lent = {run for run, _ in self.held if run in self._have_lent or run in self._lent}
         if self._lent:
             self._claimed_none = False  # what their drivers wait for may be for this agent
         self._take(told.heard.launch)
@@ -255,7 +258,7 @@ class AgentState:
             self._news = False
             yield Beat([one.hold() for one in self.held.values() if one.ours])
         if (places := self._places()) and self._goes(Ask, now):
-            yield Ask(places, wait=not self._once)
+            yield Ask(places, wait=not self._once and self._own_places() > 0)
 
     def _goes(self, kind: type, now: float) -> bool:
         """Return whether an instruction is due; its answer is outstanding from then on."""
@@ -266,18 +269,24 @@ class AgentState:
         return True
 
     def _places(self) -> int:
+        """Return how many orders it asks for; only where it has no place of its own, those that fit in lent ones."""
         if self._stopping or (self._once and self._claimed_none):
             return 0
-        return max(0, self.capacity - sum(not one.ended and self._takes_a_place(one) for one in self.held.values()))
+        return self._own_places() or self._free(self._lent)
 
-    def _takes_a_place(self, one: Holding) -> bool:
-        """Return whether an order takes one of the places: one that lends its slots does not."""
-        return one.key[0] not in self._lent
+    def _own_places(self) -> int:
+        return self._free(frozenset())
+
+    def _free(self, lent: frozenset[str]) -> int:
+        return max(0, self.capacity - sum(not one.ended and one.key[0] not in lent for one in self.held.values()))
 
     def _starts(self) -> Iterator[Instruction]:
-        """Start what is claimed, up to the capacity: healed claims may be more than there is room for."""
+        """Start what is claimed, up to the capacity: healed claims may be more than there is room for.
+
+        An order in a lent place starts though that was taken back meanwhile: else it would wait here, with others free.
+        """
         under_way = [one for one in self.held.values() if one.stage in (Stage.STARTING, Stage.STARTED)]
-        room = self.capacity - sum(map(self._takes_a_place, under_way))
+        room = self.capacity - sum(one.key[0] not in self._have_lent for one in under_way)
         for one in self.held.values():
             if one.stage is Stage.CLAIMED and one.claim is not None and room > 0 and not self._stopping:
                 one.stage = Stage.STARTING

@@ -15,6 +15,7 @@ from anabranch.runs.returned import resolve_item
 if TYPE_CHECKING:
     from anabranch.core.errors import OptionError
     from anabranch.core.maps import MapRun
+    from anabranch.core.runs import Row
     from anabranch.core.states import State
     from anabranch.runs.flow_run import FlowRun
 
@@ -54,9 +55,13 @@ class World:
         run.here.attempt = max(1, attempt)
         state.run_id = run.id
         self._time(state, now)
-        transition = TransitionRow(run.id, -1, attempt, state.code, state.name, state.message, now)
-        kept = self._kept_result(state)
-        run.session.write([*([] if kept is None else [kept]), _copy(row), transition])
+        rows: list[Row] = [_copy(row)]
+        rows.append(TransitionRow(run.id, -1, attempt, state.code, state.name, state.message, now))
+        try:
+            if (kept := self._kept_result(state)) is not None:
+                rows.insert(0, kept)
+        finally:  # a signal may come while a large value is stored, and the run has ended all the same
+            run.session.write(rows)
         if state.is_running() and row.resumable and run.parent is None:  # from here on it can be resumed by name
             run.session.records.flush(KNOWN_SECONDS)
         logs.flow_changed(run, state)

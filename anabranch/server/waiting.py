@@ -54,7 +54,7 @@ class Waiting:
         waiter = self._loop.create_future()
         with self._lock:
             self._waiters[waiter] = (pool, faces.get(pool))
-            if self._looking is None:
+            if self._looking is None or not self._looking.is_alive():  # an error may have ended it
                 self._looking = threading.Thread(target=self._watch, name="anabranch-waiting", daemon=True)
                 self._looking.start()
         try:
@@ -70,11 +70,13 @@ class Waiting:
         self._rung.set()
 
     def close(self) -> None:
-        """End all waits now, since the server ends; from any thread."""
+        """End all waits now, since the server ends; from any thread, and from a signal's handler.
+
+        It takes no lock: the handler may have come in the middle of `ring`.
+        """
         self.closed = True
-        self._rung.set()
         if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._wake)
+            self._loop.call_soon_threadsafe(self._end)
 
     def _watch(self) -> None:
         while self._wanted():
@@ -101,6 +103,10 @@ class Waiting:
         if news and loop is not None:
             with suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(self._wake)
+
+    def _end(self) -> None:
+        self._rung.set()
+        self._wake()
 
     def _wake(self) -> None:
         with self._lock:

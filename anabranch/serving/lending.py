@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from anabranch.core import forks
-from anabranch.core.errors import AnabranchError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +38,7 @@ class Lending:
         self._again = again
         self._changed = threading.Condition()
         self._waiting = 0  # threads and coroutines of the flow
-        self._told = False
+        self._told: bool | None = False  # None: the last word may be heard or not
         self._thread: threading.Thread | None = None
 
     @contextmanager
@@ -66,7 +65,8 @@ class Lending:
                 wanted = self._waiting > 0
             try:
                 self._service.claims.lend(self._run, self._token, wanted)
-            except AnabranchError:
+            except Exception:  # any exception: a thread that ended would leave the slots lent
+                self._told = None  # it may be heard though its answer was lost
                 with self._changed:
                     self._changed.wait(self._again)
             else:

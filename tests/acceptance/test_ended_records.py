@@ -6,15 +6,18 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from anabranch import flow, task
 from anabranch import session as sessions
 from anabranch.context import flow_run
 from anabranch.driver.pump import Pump
 from anabranch.driver.scope import Scope
+from anabranch.runs.flow_world import World
 from tests.acceptance.gates import until
 
 if TYPE_CHECKING:
-    import pytest
+    from anabranch.core.states import State
 
 MAIN = threading.main_thread()
 
@@ -58,3 +61,30 @@ def test_counts_of_single_runs_are_there_when_the_flow_returns(
     counts = [map.counts for map in sessions.current().records.maps(ids[0])]
     returned.set()
     assert counts == [{"Completed": 3}]
+
+
+def test_a_run_that_a_signal_ends_while_its_value_is_kept_has_completed(
+    threads: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its recorded end cannot come later: the values for another attempt are deleted, which would do all anew."""
+    ids: list[str] = []
+
+    def told(world: World, state: State) -> None:
+        if state.is_completed():
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(World, "_kept_result", told)
+
+    @flow
+    def main() -> int:
+        ids.append(flow_run().id)
+        return 1
+
+    with pytest.raises(KeyboardInterrupt):
+        main()
+    records = sessions.current().records
+    records.flush()
+    row = records.flow_run(ids[0])
+    assert row is not None
+    assert row.state_name == "Completed"
+    assert row.ended is not None

@@ -275,12 +275,31 @@ def test_an_order_that_lends_its_slots_leaves_its_place_to_another() -> None:
     state = running()
     assert of_kind(state.handle(Tick(), 2.0), Ask) == []
     found = state.handle(Told([], Heard(lent=["r"])), 3.0)
-    assert of_kind(found, Ask) == [Ask(1, wait=True)]
+    assert of_kind(found, Ask) == [Ask(1, wait=False)]
     assert len(of_kind(state.handle(Claimed([claim("child")]), 3.5), Start)) == 1
     assert of_kind(state.handle(Tick(), 4.0), Ask) == []
     state.handle(Told([], Heard()), 9.0)  # it goes on: one more than there are places
     state.handle(NotStarted(("child", 1), "no"), 9.5)
     assert of_kind(state.handle(Tick(), 10.0), Ask) == []
+
+
+def test_no_question_for_a_lent_place_outlives_the_lending() -> None:
+    """An order that came later would be this agent's, which has no place for it, though others are free."""
+    state = running()
+    assert of_kind(state.handle(Told([], Heard(lent=["r"])), 3.0), Ask) == [Ask(1, wait=False)]
+    assert of_kind(state.handle(Claimed([]), 3.1), Ask) == []
+    assert of_kind(state.handle(Tick(), 4.1), Ask) == [Ask(1, wait=False)]
+    state.handle(Claimed([]), 4.2)
+    state.handle(Told([], Heard()), 5.0)
+    assert of_kind(state.handle(Tick(), 9.0), Ask) == []
+
+
+def test_an_order_for_a_place_that_was_taken_back_meanwhile_starts() -> None:
+    state = running()
+    state.handle(Told([], Heard(lent=["r"])), 3.0)
+    state.handle(Told([], Heard()), 8.0)
+    assert len(of_kind(state.handle(Claimed([claim("other")]), 8.1), Start)) == 1
+    assert of_kind(state.handle(Tick(), 9.0), Ask) == []
 
 
 def test_once_takes_what_its_own_orders_wait_for() -> None:

@@ -104,6 +104,50 @@ def test_the_end_of_the_server_ends_all_waits(monkeypatch: pytest.MonkeyPatch) -
     asyncio.run(play())
 
 
+def test_a_signal_that_comes_in_the_middle_of_a_ring_ends_all_waits() -> None:
+    """The handler runs in the thread that rings, whose lock it must not want."""
+    room = Waiting(Face())
+
+    async def play() -> None:
+        waiter = asyncio.create_task(room.for_news("p", {"p": 0}, 600.0))
+        await asyncio.sleep(0)
+
+        def handler() -> None:
+            with room._rung._cond:  # type: ignore[attr-defined]  # as `ring` has it
+                room.close()
+
+        signalled = threading.Thread(target=handler, daemon=True)
+        signalled.start()
+        await asyncio.wait_for(waiter, 10)
+        await asyncio.to_thread(signalled.join, 10)
+        assert not signalled.is_alive()
+
+    asyncio.run(play())
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_unknown_error_of_a_look_is_not_the_last_look() -> None:
+    face, bad = Face(), [True]
+
+    def look() -> Any:
+        if bad:
+            raise ValueError(bad.pop())
+        return face()
+
+    room = Waiting(look)
+
+    async def play() -> None:
+        with_it = asyncio.create_task(room.for_news("p", {"p": 0}, 600.0))
+        await asyncio.sleep(0)
+        thread = room._looking
+        assert thread is not None
+        await asyncio.to_thread(thread.join, 30)
+        face.value = 1
+        await asyncio.wait_for(asyncio.gather(with_it, room.for_news("p", {"p": 0}, 600.0)), 30)
+
+    asyncio.run(play())
+
+
 def test_a_record_that_is_away_ends_no_wait_and_no_looks() -> None:
     face = Face()
     face.away = True

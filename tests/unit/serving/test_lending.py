@@ -62,6 +62,27 @@ def test_it_tells_until_it_is_heard(claims: Claims) -> None:
     assert claims.away == 0
 
 
+@pytest.mark.parametrize("error", [UnreachableError("no answer"), ValueError("no JSON: a proxy answered")])
+def test_a_word_whose_answer_was_lost_is_taken_back(claims: Claims, error: Exception) -> None:
+    """The service may have heard it: the flow goes on before it is told again, and its slots are not lent."""
+    assert lending._own is not None
+    lending._own._again = 0.01
+    heard, lost = claims.lend, threading.Event()
+
+    def answer_lost(*given: Any) -> bool:
+        heard(*given)
+        if lost.is_set():
+            return True
+        lost.wait(60)  # until the flow goes on
+        raise error
+
+    claims.lend = answer_lost  # type: ignore[method-assign]
+    with lending.waits():
+        until(lambda: claims.heard == [("r", 7, True)])
+    lost.set()
+    until(lambda: claims.heard[-1] == ("r", 7, False))
+
+
 def test_a_wait_that_fails_is_over(claims: Claims) -> None:
     def flow() -> None:
         with lending.waits():

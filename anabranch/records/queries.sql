@@ -133,7 +133,7 @@ SELECT id, flow, name, state, state_name, message, created, started, ended, atte
     parameters, pid, pid_started, host, heartbeat, resumable, run_key, entry, token,
     incarnation
 FROM flow_runs
-WHERE parent_run = ?
+WHERE parent_run = ? AND parent_run <> ''
 ORDER BY created, id
 LIMIT ?;
 

@@ -117,7 +117,7 @@ ORDER BY o.queue, o.priority DESC, o.due, o.run;
 UPDATE orders
 SET state = 1, agent = :agent, kind = :kind, lease_until = :until, launches = launches + 1, claimed = :now,
     token = max(token, (SELECT r.token FROM flow_runs AS r WHERE r.id = run)) + 1, handle = '', phase = '', driver = '',
-    reason = '', cancel_by = NULL
+    reason = '', cancel_by = NULL, lent = 0
 WHERE run IN (SELECT value FROM json_each(:runs)) AND state + 0 = 0 AND pool || '' = :pool;
 
 -- name: deployments_of_runs

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from anabranch.serving.deployment import Deployment
 else:
     lazy.later(globals(), "anabranch", sessions="session")
-    lazy.later(globals(), "anabranch.runs", *"flow_begin flow_streams given_values resumed submitted_flows".split())
+    lazy.later(globals(), "anabranch.runs", "flow_begin", "flow_streams", "given_values", "resumed", "submitted_flows")
 
 
 class Flow(AnyFlow, Hooked, Generic[P, R_co]):

@@ -34,10 +34,6 @@ class ItemReads:
         self._pending: dict[str, tuple[array[int], array[int]]] = {}
         self._noted = 0
 
-    @property
-    def full(self) -> bool:
-        return self._noted >= MOST
-
     def note(self, index: int, map: str, read: int | None) -> bool:
         """Note that run `index` reads item `read` of a map, or all of it (None); return whether rows are due."""
         if self._noted >= MOST:

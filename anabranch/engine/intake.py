@@ -196,7 +196,7 @@ class Intake:
         """Let an item wait for these upstreams."""
         map.inputs.upstreams[index] = upstreams
         waiting, read, reads = 0, map.header.upstreams, map.header.reads
-        noted = map.kind == "submit" and not reads.full
+        noted = map.kind == "submit"
         for up in upstreams:
             read[up.map.id] = None
             if noted and reads.note(index, up.map.id, up.item):
@@ -232,7 +232,7 @@ class Intake:
             codes.append(states.PENDING)
             future_refs[index] = future_refs.get(index, 0) + 1
             followers[before] = index
-            if not reads.full and reads.note(index, map.id, before):
+            if reads.note(index, map.id, before):
                 self._tables.rows += reads.rows(map.id)
             consumers.read_singly = True
         self._ledger.grow(map)

@@ -58,12 +58,10 @@ def _imported(text: str) -> set[str]:
 
 def _beside(folder: Path, name: str) -> Iterator[Path]:
     """Yield the files of a module or a package of a folder, as Python would find it there: a package first."""
-    package = folder / name
-    if (package / "__init__.py").is_file():
-        yield from sorted(one for one in package.rglob("*.py") if one.is_file())
-    elif (folder / f"{name}.py").is_file():
-        yield folder / f"{name}.py"
-    elif package.is_dir():  # a namespace package, unless nothing in it is Python
+    package, module = folder / name, folder / f"{name}.py"
+    if module.is_file() and not (package / "__init__.py").is_file():
+        yield module
+    elif package.is_dir():  # one without `__init__.py` is a namespace package, unless nothing in it is Python
         yield from sorted(one for one in package.rglob("*.py") if one.is_file())
 
 

@@ -55,8 +55,8 @@ class World:
         run.here.attempt = max(1, attempt)
         state.run_id = run.id
         self._time(state, now)
-        rows: list[Row] = [_copy(row)]
-        rows.append(TransitionRow(run.id, -1, attempt, state.code, state.name, state.message, now))
+        transition = TransitionRow(run.id, -1, attempt, state.code, state.name, state.message, now)
+        rows: list[Row] = [_copy(row), transition]
         try:
             if (kept := self._kept_result(state)) is not None:
                 rows.insert(0, kept)

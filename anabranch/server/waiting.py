@@ -1,6 +1,6 @@
 """Agents that wait for work: one look at the record for all of them, and a bell that rings in this process.
 
-    look --> the faces of all pools --> those that wait in a pool with another face than they have seen
+     look --> the faces of all pools --> those that wait in a pool with another face than they have seen
 """
 
 from __future__ import annotations

@@ -15,7 +15,6 @@ import os
 import re
 import signal
 import subprocess
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,19 +65,26 @@ class Terminal:
         command = named(one.text, self._names)
         if re.search(r"\bRUN\b", command):
             command = re.sub(r"\bRUN\b", newest(), command)
-        end = time.monotonic() + (AGAIN if self._slurm and AGAINS.search(command) else 0.0)
-        while True:
-            code, printed = self._run(command)
-            self._names |= learned(one.shown, printed)
-            line = missing([named(shown, self._names) for shown in one.shown], printed)
-            if code == one.code and not line:
-                return
-            if time.monotonic() < end:
-                time.sleep(1.0)
-                continue
-            if code != one.code:
-                raise Wrong(f"{place}: `{command}` ended with {code}:\n{printed}")
-            raise Wrong(f"{place}: the page shows {line!r} of `{command}`, which printed:\n{printed}")
+        wrong = ""
+
+        def is_right() -> bool:
+            nonlocal wrong
+            wrong = self._wrong(one, command)
+            return not wrong
+
+        if self._slurm and AGAINS.search(command):
+            until(is_right, lambda: f"{place}: {wrong}", seconds=AGAIN, pause=1.0)
+        elif not is_right():
+            raise Wrong(f"{place}: {wrong}")
+
+    def _wrong(self, one: Command, command: str) -> str:
+        """Run a command once; returns how it differs from the page, "" where it does not."""
+        code, printed = self._run(command)
+        self._names |= learned(one.shown, printed)
+        if code != one.code:
+            return f"`{command}` ended with {code}:\n{printed}"
+        line = missing([named(shown, self._names) for shown in one.shown], printed)
+        return f"the page shows {line!r} of `{command}`, which printed:\n{printed}" if line else ""
 
     def _run(self, command: str) -> tuple[int, str]:
         """Returns the exit code, and what was printed; a command that the reader ends has ended well."""

@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ import pytest
 
 from anabranch.kubernetes.api import KubernetesApi
 from tests.integration.commands import REPOSITORY, alone
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,10 +90,14 @@ def submitted(*args: str) -> str:
 
 def shown(name: str, words: str) -> str:
     """What `run show` says of a run, once these words are in it."""
-    until = time.monotonic() + DEADLINE
-    while words not in (text := run("run", "show", name)):
-        assert time.monotonic() < until, text
-        time.sleep(0.3)
+    text = ""
+
+    def is_shown() -> bool:
+        nonlocal text
+        text = run("run", "show", name)
+        return words in text
+
+    until(is_shown, lambda: text, seconds=DEADLINE, pause=0.3)
     return text
 
 
